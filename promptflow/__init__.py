@@ -1,0 +1,1 @@
+"""Prompt flow, at home on your own machines."""

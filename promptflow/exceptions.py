@@ -1,0 +1,573 @@
+"""The one error tree.
+
+PromptflowException
+├── UserErrorException                    the user can mend it: one sentence, no traceback
+│   ├── ValidationException               a file, an argument or a value is wrong
+│   │   ├── FlowFileError                 all errors of one YAML file at once, each with file:line:column
+│   │   ├── InvalidFlowRequest
+│   │   │   ├── DuplicateNodeName · NodeCircularDependency · NodeReferenceNotFound · InvalidNodeReference
+│   │   │   ├── InputReferenceNotFound · OutputReferenceNotFound · EmptyOutputReference
+│   │   │   └── InputNotFound · InputTypeError · InputParseError · NodeInputValidationError
+│   │   ├── InvalidSource · PackageToolNotFoundError · DuplicateToolMappingError · ToolValidationError
+│   │   ├── InvalidFlowError · InvalidCustomLLMTool · InvalidFlexFlowEntry · InvalidImageInput
+│   │   └── ApplyInputMappingError · EmptyInputsData · MissingRequiredFlowInput
+│   ├── NodeReferenceError                UnsupportedReference · InvalidReferenceProperty
+│   ├── ToolLoadError                     a tool file cannot be imported
+│   ├── ToolExecutionError                user code in a node raised
+│   ├── FlexFlowExecutionError            user code in a flex flow raised
+│   ├── NodeTimeoutError · LineExecutionTimeoutError · BatchExecutionTimeoutError
+│   ├── FailedToImportModule · FlowEntryInitializationError · InvalidAggregationFunction · SingleNodeValidationError
+│   ├── CoreError                         ConnectionNotFoundError · InvalidConnectionError · MissingRequiredInputError
+│   │                                     GenerateFlowMetaJsonError · ChatAPIInvalidRoleError · JinjaTemplateError …
+│   ├── LLMError · WrappedOpenAIError     the model's server said no
+│   ├── RunExistsError · RunNotFoundError · RunOperationError
+│   ├── WorkspaceError                    folder, database or disk: unreadable, full, newer, gone
+│   └── MissingExtraError                 an optional dependency is not installed
+├── SystemErrorException                  ours: shown with its traceback
+└── ResolveToolError                      a tool could not be loaded; its root code follows the inner error
+"""
+
+from __future__ import annotations
+
+import string
+from enum import Enum
+from typing import Any
+
+
+class ErrorTarget(str, Enum):
+    """The part of the system an error comes from."""
+
+    EXECUTOR = "Executor"
+    BATCH = "Batch"
+    CORE = "Core"
+    FLOW_EXECUTOR = "FlowExecutor"
+    NODE_EXECUTOR = "NodeExecutor"
+    TOOL = "Tool"
+    AZURE_RUN_STORAGE = "AzureRunStorage"
+    RUNTIME = "Runtime"
+    UNKNOWN = "Unknown"
+    RUN_TRACKER = "RunTracker"
+    RUN_STORAGE = "RunStorage"
+    CONTROL_PLANE_SDK = "ControlPlaneSDK"
+    SERVING_APP = "ServingApp"
+    FLOW_INVOKER = "FlowInvoker"
+    FUNCTION_PATH = "FunctionPath"
+
+
+class PromptflowException(Exception):
+    """Base of every error of this package.
+
+    ``location`` is ``file:line:column`` (or a node, or a row), ``hint`` is what to do; both are shown by the CLI
+    and kept in error records, and are empty where they would say nothing.
+    """
+
+    default_target = ErrorTarget.UNKNOWN
+    http_status = 500
+
+    def __init__(
+        self,
+        message: str = "",
+        message_format: str = "",
+        target: ErrorTarget | str | None = None,
+        module: str | None = None,
+        privacy_info: list[str] | None = None,
+        *,
+        location: str = "",
+        hint: str = "",
+        **kwargs: Any,
+    ) -> None:
+        self.target: ErrorTarget | str = self.default_target if target is None else target
+        self.module = module
+        self.message_format = message_format
+        self.location = location
+        self.hint = hint
+        self._error = kwargs.get("error")
+        self._parameters = kwargs
+        if not message:
+            message = message_format.format(**self.message_parameters) if message_format else type(self).__name__
+        self.message = str(message)
+        super().__init__(self.message)
+
+    @property
+    def message_parameters(self) -> dict[str, Any]:
+        """The values that ``message_format`` names; one that was not given shows as ``<name>``."""
+        if not self._parameters or not self.message_format:
+            return {}
+        names = {name for _, name, _, _ in string.Formatter().parse(self.message_format) if name}
+        return {name: self._parameters.get(name, f"<{name}>") for name in names}
+
+    @property
+    def reference_code(self) -> str:
+        target = self.target.value if isinstance(self.target, ErrorTarget) else str(self.target)
+        return f"{target}/{self.module}" if self.module else target
+
+    @property
+    def inner_exception(self) -> BaseException | None:
+        return self._error if isinstance(self._error, BaseException) else self.__cause__
+
+    @property
+    def additional_info(self) -> dict[str, Any] | None:
+        """Extra facts by type, such as ``{"ToolExecutionErrorDetails": {...}}``."""
+        return None
+
+    @property
+    def error_codes(self) -> list[str]:
+        """The codes from the root down, such as ``["UserError", "ValidationError", "InvalidSource"]``."""
+        return class_codes(type(self))
+
+    def __str__(self) -> str:
+        return self.message
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Errors cross process borders; an inner error that cannot be pickled must not stop them.
+        return (_rebuild, (type(self), self.message, dict(target=self.target, module=self.module, hint=self.hint)))
+
+
+def _rebuild(cls: type[PromptflowException], message: str, fields: dict[str, Any]) -> PromptflowException:
+    error = cls.__new__(cls)
+    PromptflowException.__init__(error, message, **fields)
+    return error
+
+
+def class_codes(cls: type[BaseException]) -> list[str]:
+    """Error codes of a class, root first: class names without the ``Exception`` suffix."""
+    codes = []
+    for base in cls.__mro__:
+        if base in (PromptflowException, Exception, BaseException, object):
+            break
+        codes.append(
+            {"UserErrorException": "UserError", "SystemErrorException": "SystemError"}.get(base.__name__)
+            or base.__name__.removesuffix("Exception")
+        )
+    return codes[::-1]
+
+
+class UserErrorException(PromptflowException):
+    """Something the user can mend."""
+
+    http_status = 400
+
+
+class SystemErrorException(PromptflowException):
+    """Something that is our fault."""
+
+
+class ValidationException(UserErrorException):
+    """A file, an argument or a value is not valid."""
+
+
+# -- files and graphs ---------------------------------------------------------------------------------------------
+class YamlParseError(ValidationException):
+    """A YAML file cannot be read: syntax, tabs, encoding."""
+
+
+class FlowFileError(ValidationException):
+    """Every error of one flow file; ``problems`` holds one entry each."""
+
+    def __init__(self, message: str = "", *, problems: tuple[Any, ...] = (), **kwargs: Any) -> None:
+        super().__init__(message, **kwargs)
+        self.problems = problems
+
+
+class InvalidFlowRequest(ValidationException):
+    default_target = ErrorTarget.FLOW_EXECUTOR
+
+
+class NodeInputValidationError(InvalidFlowRequest): ...
+
+
+class DuplicateNodeName(InvalidFlowRequest): ...
+
+
+class EmptyOutputReference(InvalidFlowRequest): ...
+
+
+class OutputReferenceNotFound(InvalidFlowRequest): ...
+
+
+class InputReferenceNotFound(InvalidFlowRequest): ...
+
+
+class InputNotFound(InvalidFlowRequest): ...
+
+
+class InputTypeError(InvalidFlowRequest): ...
+
+
+class InputParseError(InvalidFlowRequest): ...
+
+
+class InvalidConnectionType(InvalidFlowRequest): ...
+
+
+class NodeReferenceNotFound(InvalidFlowRequest): ...
+
+
+class NodeCircularDependency(InvalidFlowRequest): ...
+
+
+class InvalidNodeReference(InvalidFlowRequest): ...
+
+
+class InvalidFlowError(ValidationException): ...
+
+
+class FlowDefinitionError(UserErrorException): ...
+
+
+class FlowPathNotFound(UserErrorException): ...
+
+
+class NodeReferenceError(UserErrorException):
+    default_target = ErrorTarget.FLOW_EXECUTOR
+
+
+class UnsupportedReference(NodeReferenceError): ...
+
+
+class InvalidReferenceProperty(NodeReferenceError): ...
+
+
+class OutputReferenceNotExist(NodeReferenceError): ...
+
+
+class NodeOutputNotFound(UserErrorException): ...
+
+
+class SingleNodeValidationError(UserErrorException): ...
+
+
+class ExpressionError(ValidationException):
+    """A condition (``activate.when``) cannot be parsed or evaluated."""
+
+
+# -- tools ----------------------------------------------------------------------------------------------------------
+class InvalidSource(ValidationException): ...
+
+
+class PackageToolNotFoundError(ValidationException): ...
+
+
+class DuplicateToolMappingError(ValidationException): ...
+
+
+class ToolValidationError(ValidationException): ...
+
+
+class InvalidCustomLLMTool(ValidationException): ...
+
+
+class InvalidAssistantTool(ValidationException): ...
+
+
+class ValueTypeUnresolved(ValidationException): ...
+
+
+class MissingRequiredInputs(ValidationException): ...
+
+
+class NotSupported(UserErrorException): ...
+
+
+class FailedToImportModule(UserErrorException): ...
+
+
+class ToolLoadError(UserErrorException):
+    default_target = ErrorTarget.TOOL
+
+
+class NoToolDefined(ToolLoadError): ...
+
+
+class MultipleToolsDefined(ToolLoadError): ...
+
+
+class EmptyLLMApiMapping(UserErrorException): ...
+
+
+class ResolveToolError(PromptflowException):
+    """Loading a node's tool failed. Its codes follow the inner error, so that a user's mistake counts as one."""
+
+    default_target = ErrorTarget.EXECUTOR
+
+    def __init__(self, *, node_name: str, error: BaseException | None = None, **kwargs: Any) -> None:
+        self.node_name = node_name
+        inner = f"({type(error).__name__}) {error}" if error is not None else ""
+        kwargs.setdefault("location", getattr(error, "location", ""))
+        kwargs.setdefault("hint", getattr(error, "hint", ""))
+        super().__init__(f"Tool load failed in '{node_name}': {inner}", error=error, **kwargs)
+
+    @property
+    def error_codes(self) -> list[str]:
+        inner = self.inner_exception
+        if isinstance(inner, PromptflowException):
+            return [inner.error_codes[0], "ResolveToolError", *inner.error_codes[1:]]
+        return ["SystemError", "ResolveToolError", type(inner).__name__]
+
+
+class _UserCodeError(UserErrorException):
+    """User code raised. ``info`` says what, and in which of the user's files and lines."""
+
+    default_target = ErrorTarget.TOOL
+    info_type = ""
+
+    def __init__(self, message: str = "", *, error: BaseException | None = None, name: str = "", **kwargs: Any) -> None:
+        self.info = _user_frames(error, name) if error is not None else {}
+        filename, lineno = self.info.get("filename"), self.info.get("lineno")
+        if filename and lineno:
+            kwargs.setdefault("location", f"{filename}:{lineno}")
+        super().__init__(message, error=error, **kwargs)
+
+    @property
+    def additional_info(self) -> dict[str, Any] | None:
+        return {self.info_type: self.info} if self.info else None
+
+
+class ToolExecutionError(_UserCodeError):
+    """The code of a node raised; ``node_name`` says which."""
+
+    info_type = "ToolExecutionErrorDetails"
+
+    def __init__(
+        self, *, node_name: str, module: str | None = None, error: BaseException | None = None, **kwargs: Any
+    ) -> None:
+        self.node_name = node_name
+        if error is not None:
+            kwargs.setdefault("message", f"Execution failure in '{node_name}': ({type(error).__name__}) {error}")
+        super().__init__(error=error, name=node_name, module=module, **kwargs)
+
+
+class FlexFlowExecutionError(_UserCodeError):
+    """The code of a flex flow raised."""
+
+    info_type = "FlexFlowExecutionErrorDetails"
+
+    def __init__(self, *, flow_name: str, error: BaseException | None = None, **kwargs: Any) -> None:
+        if error is not None:
+            kwargs.setdefault("message", f"Execution failure in '{flow_name}': ({type(error).__name__}) {error}")
+        super().__init__(error=error, name=flow_name, **kwargs)
+
+
+def _user_frames(error: BaseException, name: str) -> dict[str, Any]:
+    """Where ``error`` was raised, seen from the user's code: our own frames are left out."""
+    import traceback
+
+    frames = [
+        f for f in traceback.extract_tb(error.__traceback__) if "/promptflow/" not in f.filename.replace("\\", "/")
+    ]
+    last = frames[-1] if frames else None
+    text = (
+        "Traceback (most recent call last):\n"
+        + "".join(traceback.format_list(frames))
+        + f"{type(error).__name__}: {error}\n"
+    )
+    return {
+        "type": type(error).__name__,
+        "message": str(error),
+        "filename": last.filename if last else None,
+        "lineno": last.lineno if last else None,
+        "node_name": name,
+        "traceback": text[-20_000:],
+    }
+
+
+class NodeTimeoutError(UserErrorException):
+    default_target = ErrorTarget.NODE_EXECUTOR
+
+
+class LineExecutionTimeoutError(UserErrorException): ...
+
+
+class BatchExecutionTimeoutError(UserErrorException): ...
+
+
+class FlowOutputUnserializable(UserErrorException): ...
+
+
+# -- flex, prompty, models ------------------------------------------------------------------------------------------
+class CoreError(UserErrorException):
+    default_target = ErrorTarget.CORE
+
+
+class GenerateFlowMetaJsonError(CoreError): ...
+
+
+class FlowEntryInitializationError(UserErrorException): ...
+
+
+class InvalidFlexFlowEntry(ValidationException): ...
+
+
+class InvalidModelConfigValueType(ValidationException): ...
+
+
+class InvalidAggregationFunction(UserErrorException): ...
+
+
+class RequiredEnvironmentVariablesNotSetError(CoreError): ...
+
+
+class MissingRequiredFlowInput(ValidationException): ...
+
+
+class MissingRequiredInputError(CoreError): ...
+
+
+class InvalidOutputKeyError(CoreError): ...
+
+
+class InvalidSampleError(CoreError): ...
+
+
+class InvalidConnectionError(CoreError): ...
+
+
+class ConnectionNotFoundError(CoreError): ...
+
+
+ConnectionNotFound = ConnectionNotFoundError
+
+
+class UnknownConnectionType(UserErrorException): ...
+
+
+class UnsupportedConnectionAuthType(UserErrorException): ...
+
+
+class ConnectionClassNotFoundError(ValidationException): ...
+
+
+class JinjaTemplateError(CoreError): ...
+
+
+class ChatAPIInvalidRoleError(CoreError): ...
+
+
+class ChatAPIFunctionRoleInvalidFormatError(CoreError): ...
+
+
+class ChatAPIToolRoleInvalidFormatError(CoreError): ...
+
+
+class ChatAPIInvalidFunctions(ToolValidationError): ...
+
+
+class ChatAPIInvalidTools(ToolValidationError): ...
+
+
+class ChatAPIInvalidMessage(ToolValidationError): ...
+
+
+class LLMError(UserErrorException): ...
+
+
+class WrappedOpenAIError(UserErrorException):
+    """The model's server answered with an error; ``status_code`` is its HTTP status, 0 when it gave none."""
+
+    default_target = ErrorTarget.TOOL
+
+    def __init__(self, message: str = "", *, status_code: int = 0, **kwargs: Any) -> None:
+        super().__init__(message, **kwargs)
+        self.status_code = status_code
+
+
+class ExceedMaxRetryTimes(WrappedOpenAIError): ...
+
+
+class InvalidImageInput(ValidationException): ...
+
+
+class LoadMultimediaDataError(UserErrorException): ...
+
+
+class InvalidMessageFormatType(UserErrorException): ...
+
+
+# -- batch and runs ---------------------------------------------------------------------------------------------------
+class ApplyInputMappingError(ValidationException):
+    default_target = ErrorTarget.BATCH
+
+
+class InputMappingError(ApplyInputMappingError): ...
+
+
+class EmptyInputsData(ValidationException):
+    default_target = ErrorTarget.BATCH
+
+
+class DataFileError(ValidationException):
+    """A data file cannot be read: where and why."""
+
+    default_target = ErrorTarget.BATCH
+
+
+class BulkRunException(UserErrorException):
+    """Lines of a run failed."""
+
+    default_target = ErrorTarget.BATCH
+
+
+class RunOperationError(UserErrorException): ...
+
+
+class RunExistsError(RunOperationError): ...
+
+
+class RunNotFoundError(RunOperationError): ...
+
+
+class InvalidRunStatusError(RunOperationError): ...
+
+
+# -- workspace ----------------------------------------------------------------------------------------------------------
+class WorkspaceError(UserErrorException):
+    """The workspace cannot be used: unreadable, read-only, full, newer than this program, or its database is away."""
+
+
+class WorkspaceVersionError(WorkspaceError): ...
+
+
+class StoreError(WorkspaceError): ...
+
+
+class SecretError(WorkspaceError): ...
+
+
+class MissingExtraError(UserErrorException):
+    """An optional dependency is missing; the hint holds the ``pip install`` line."""
+
+
+class UnexpectedError(SystemErrorException): ...
+
+
+def error_to_dict(error: BaseException, include_debug_info: bool = False) -> dict[str, Any]:
+    """An error as the JSON that run records, ``error.json`` and responses hold.
+
+    Format: Microsoft REST API guidelines, "error condition responses": message, code, innerError, additionalInfo.
+    """
+    ours = isinstance(error, PromptflowException)
+    codes = error.error_codes if isinstance(error, PromptflowException) else ["SystemError", type(error).__name__]
+    inner: dict[str, Any] | None = None
+    for code in reversed(codes[1:]):
+        inner = {"code": code, "innerError": inner}
+    result: dict[str, Any] = {
+        "message": str(error),
+        "messageFormat": error.message_format if isinstance(error, PromptflowException) else "",
+        "messageParameters": {k: str(v) for k, v in error.message_parameters.items()}
+        if isinstance(error, PromptflowException)
+        else {},
+        "referenceCode": error.reference_code if isinstance(error, PromptflowException) else "Unknown",
+        "code": codes[0],
+        "innerError": inner,
+    }
+    if ours and isinstance(error, PromptflowException) and error.additional_info:
+        result["additionalInfo"] = [{"type": k, "info": v} for k, v in error.additional_info.items()]
+    if include_debug_info:
+        import traceback
+
+        result["debugInfo"] = {
+            "type": type(error).__qualname__,
+            "message": str(error),
+            "stackTrace": "".join(traceback.format_exception(error))[-20_000:],
+        }
+    return result
