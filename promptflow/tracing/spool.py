@@ -1,0 +1,131 @@
+"""Finished traces on their way to the store: one append-only file per process, no database on the hot path.
+
+Every line is one trace (or a part of one) as JSON. A burst is buffered for up to a second; a trace that comes
+alone is written at once. ``tracing.store`` moves the files into the span table when somebody reads.
+"""
+
+from __future__ import annotations
+
+import atexit
+import fcntl
+import os
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from promptflow.tracing.payload import dumps
+
+if TYPE_CHECKING:
+    from promptflow.tracing.spans import Span
+
+MAX_TRACES = 256
+MAX_SECONDS = 1.0
+
+resource: dict[str, Any] = {}  # what ``start_trace`` says about this process: collection, service name
+_spools: dict[Path, Spool] = {}
+
+
+class Spool:
+    """The spool file of this process in one traces folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._lines: list[str] = []
+        self._written = -MAX_SECONDS
+        self._start()
+
+    def _start(self) -> None:
+        self._lock = threading.Lock()
+        self._timer: threading.Timer | None = None
+        self._path = self._folder / f"{os.getpid()}-{os.urandom(4).hex()}.jsonl"
+
+    def append(self, spans: Sequence[Span]) -> None:
+        self._lines.append(dumps({"resource": resource, "spans": [_row(span) for span in spans]}))
+        if len(self._lines) >= MAX_TRACES or monotonic() - self._written >= MAX_SECONDS:
+            self.flush()
+        elif self._timer is None:
+            self._timer = timer = threading.Timer(MAX_SECONDS, self.flush)
+            timer.daemon = True
+            timer.start()
+
+    def flush(self) -> None:
+        """Write what is buffered."""
+        with self._lock:
+            lines, self._lines = self._lines, []
+            timer, self._timer = self._timer, None
+            self._written = monotonic()
+            if timer is not None:
+                timer.cancel()
+            if lines:
+                self._write("\n".join(lines).encode() + b"\n")
+
+    def _write(self, data: bytes) -> None:
+        try:
+            descriptor = self._open()
+        except OSError:
+            return  # a trace that cannot be kept must not stop the flow
+        try:
+            os.write(descriptor, data)
+        except OSError:
+            pass
+        finally:
+            os.close(descriptor)
+
+    def _open(self) -> int:
+        """The file, locked. A reader may have claimed it (renamed it) meanwhile: then a new one is begun."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        while True:
+            descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            try:
+                if os.stat(self._path).st_ino == os.fstat(descriptor).st_ino:
+                    return descriptor
+            except FileNotFoundError:
+                pass
+            os.close(descriptor)
+
+    def after_fork(self) -> None:
+        self._lines = []  # the parent writes its own
+        self._start()
+
+
+def spool_for(folder: Path) -> Spool:
+    """The one spool of this process for ``folder``."""
+    spool = _spools.get(folder)
+    if spool is None:
+        spool = _spools.setdefault(folder, Spool(folder))
+    return spool
+
+
+def flush() -> None:
+    """Write what every spool of this process has buffered."""
+    for spool in list(_spools.values()):
+        spool.flush()
+
+
+def _row(span: Span) -> Mapping[str, Any]:
+    return {
+        "trace_id": span.trace_id,
+        "span_id": span.span_id,
+        "parent_id": span.parent_id,
+        "name": span.name,
+        "kind": span.kind,
+        "start_ns": span.start_ns,
+        "end_ns": span.end_ns,
+        "status": span.status,
+        "message": span.message,
+        "attributes": span.attributes,
+        "events": span.events,
+    }
+
+
+def _after_fork() -> None:
+    for spool in _spools.values():
+        spool.after_fork()
+
+
+atexit.register(flush)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
