@@ -1,0 +1,203 @@
+"""Images in a flow's values: from their JSON form to `Image` on the way in, to files or base64 on the way out.
+
+JSON forms, by the flow's ``message_format``: ``basic`` is ``{"data:image/png;path|base64|url": value}``;
+``openai-vision`` is ``{"type": "image_url", "image_url": {"url": …}}`` or
+``{"type": "image_file", "image_file": {"path": …}}``, and ``{"type": "text", "text": …}`` for text.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+import uuid
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlparse
+
+from promptflow.contracts.flow import FlowInput
+from promptflow.contracts.multimedia import Image, PFBytes, Text
+from promptflow.contracts.tool import ValueType
+from promptflow.exceptions import InvalidImageInput, LoadMultimediaDataError
+from promptflow.executor.image_url import fetch_image
+
+VISION = "openai-vision"
+_BASIC_KEY = re.compile(r"^data:image/(.*);(path|base64|url)$")
+_DATA_URL = re.compile(r"^data:(image/[^;,]*);base64,(.*)$", re.DOTALL)
+
+
+def is_image_dict(value: Any, message_format: str = "basic") -> bool:
+    """Whether ``value`` is the JSON form of an image."""
+    if not isinstance(value, dict) or not value:
+        return False
+    if message_format == VISION:
+        kind = value.get("type")
+        return kind in ("image_url", "image_file") and isinstance(value.get(kind), dict)
+    key = next(iter(value))
+    return len(value) == 1 and isinstance(key, str) and _BASIC_KEY.match(key) is not None
+
+
+def create_image(value: Any, folder: Path, message_format: str = "basic") -> Image:
+    """An image from its JSON form, a path, a URL or base64 text. Raises InvalidImageInput."""
+    if isinstance(value, Image):
+        return value
+    if isinstance(value, PFBytes):
+        return Image(bytes(value), value._mime_type, value.source_url)
+    if is_image_dict(value, message_format):
+        return _from_vision(value, folder) if message_format == VISION else _from_basic(value, folder)
+    if isinstance(value, str) and value:
+        return _from_text(value, folder)
+    raise InvalidImageInput(
+        f"The image input is not valid: found {type(value).__name__}.",
+        hint='write {"data:image/png;path": "picture.png"}, or ;base64 or ;url',
+    )
+
+
+def load_images(value: Any, folder: Path, message_format: str = "basic") -> Any:
+    """``value`` with every JSON form of an image inside it made an Image."""
+    if isinstance(value, list):
+        return [load_images(item, folder, message_format) for item in value]
+    if isinstance(value, dict):
+        if is_image_dict(value, message_format):
+            return create_image(value, folder, message_format)
+        if message_format == VISION and len(value) == 2 and value.get("type") == "text" and "text" in value:
+            return Text.deserialize(value)
+        return {key: load_images(item, folder, message_format) for key, item in value.items()}
+    return value
+
+
+def load_input_images(
+    definitions: Mapping[str, FlowInput], values: dict[str, Any], folder: Path, message_format: str = "basic"
+) -> dict[str, Any]:
+    """Flow inputs with their images loaded. Raises LoadMultimediaDataError naming the input."""
+    for name, definition in definitions.items():
+        if name not in values:
+            continue
+        try:
+            if definition.type is ValueType.IMAGE:
+                item = values[name]
+                many = isinstance(item, list)
+                images = [create_image(i, folder, message_format) for i in (item if many else [item])]
+                values[name] = images if many else images[0]
+            elif definition.type in (ValueType.LIST, ValueType.OBJECT):
+                values[name] = load_images(values[name], folder, message_format)
+        except (InvalidImageInput, OSError) as error:
+            raise LoadMultimediaDataError(
+                f"Failed to load image for input '{name}': ({type(error).__name__}) {error}",
+                hint=getattr(error, "hint", ""),
+            ) from error
+    return values
+
+
+def has_image(value: Any) -> bool:
+    """Whether an Image stands anywhere in ``value``."""
+    if isinstance(value, PFBytes):
+        return True
+    if isinstance(value, dict):
+        return any(map(has_image, value.values()))
+    return isinstance(value, list | tuple) and any(map(has_image, value))
+
+
+def map_images(value: Any, convert: Callable[[PFBytes], Any]) -> Any:
+    """``value`` with ``convert`` applied to every image in it."""
+    if isinstance(value, PFBytes):
+        return convert(value)
+    if isinstance(value, dict):
+        return {key: map_images(item, convert) for key, item in value.items()}
+    if isinstance(value, list):
+        return [map_images(item, convert) for item in value]
+    return value
+
+
+def persist_images(value: Any, folder: Path, message_format: str = "basic", *, absolute: bool = False) -> Any:
+    """``value`` with its images written to ``folder`` and replaced by references to the files."""
+
+    def save(image: PFBytes) -> dict[str, Any]:
+        if image.source_url:
+            if message_format == VISION:
+                return {"type": "image_url", "image_url": {"url": image.source_url}}
+            return {f"data:{image._mime_type};url": image.source_url}
+        extension = image._mime_type.rpartition("/")[2]
+        name = f"{uuid.uuid4()}.{extension}" if extension != "*" else str(uuid.uuid4())
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(image)
+        path = (folder / name).resolve().as_posix() if absolute else name
+        if message_format == VISION:
+            return {"type": "image_file", "image_file": {"path": path}}
+        return {f"data:{image._mime_type};path": path}
+
+    return map_images(value, save)
+
+
+def images_to_base64(value: Any, message_format: str = "basic") -> Any:
+    """``value`` with its images as base64 JSON forms."""
+
+    def encode(image: PFBytes) -> dict[str, Any]:
+        if message_format == VISION:
+            return {"type": "image_url", "image_url": {"url": image.to_base64(with_type=True)}}
+        return {f"data:{image._mime_type};base64": image.to_base64()}
+
+    return map_images(value, encode)
+
+
+def resolve_image_paths(value: Any, folder: Path, message_format: str = "basic") -> Any:
+    """``value`` with relative image paths made absolute against ``folder`` (that of the data file)."""
+    if isinstance(value, list):
+        return [resolve_image_paths(item, folder, message_format) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if not is_image_dict(value, message_format):
+        return {key: resolve_image_paths(item, folder, message_format) for key, item in value.items()}
+    if message_format == VISION:
+        if value["type"] == "image_file":
+            return {"type": "image_file", "image_file": {"path": str(folder / value["image_file"]["path"])}}
+        return value
+    key = next(iter(value))
+    return {key: str(folder / value[key])} if key.endswith(";path") else value
+
+
+def _from_basic(value: dict[str, Any], folder: Path) -> Image:
+    key, item = next(iter(value.items()))
+    match = _BASIC_KEY.match(key)
+    assert match is not None  # is_image_dict has looked
+    mime_type, resource = f"image/{match.group(1)}", match.group(2)
+    if resource == "path":
+        return _from_file(folder / item, mime_type)
+    if resource == "url":
+        return Image(fetch_image(item), mime_type, source_url=item)
+    return _from_base64(item, mime_type)
+
+
+def _from_vision(value: dict[str, Any], folder: Path) -> Image:
+    if value["type"] == "image_file":
+        return _from_file(folder / value["image_file"].get("path", ""))
+    url = str(value["image_url"].get("url", ""))
+    return _from_text(url, folder) if url.startswith("data:") else Image(fetch_image(url), source_url=url)
+
+
+def _from_text(value: str, folder: Path) -> Image:
+    match = _DATA_URL.match(value)
+    if match:
+        return _from_base64(match.group(2), match.group(1))
+    parsed = urlparse(value)
+    if parsed.scheme in ("http", "https") and parsed.netloc:
+        return Image(fetch_image(value), source_url=value)
+    if len(value) < 4096 and (folder / value).is_file():
+        return _from_file(folder / value)
+    return _from_base64(value, None)
+
+
+def _from_file(path: Path, mime_type: str | None = None) -> Image:
+    try:
+        return Image(path.read_bytes(), None if mime_type in (None, "image/*") else mime_type)
+    except OSError as error:
+        raise InvalidImageInput(f"Cannot read the image file {path}: {error.strerror}.", location=str(path)) from error
+
+
+def _from_base64(text: str, mime_type: str | None) -> Image:
+    try:
+        value = base64.b64decode(text.rpartition(",")[2], validate=True)
+    except (binascii.Error, ValueError, AttributeError) as error:
+        raise InvalidImageInput(f"Invalid base64 image: {str(text)[:40]}….") from error
+    return Image(value, None if mime_type in (None, "image/*") else mime_type)
