@@ -449,29 +449,93 @@ class ChatAPIFunctionRoleInvalidFormatError(CoreError): ...
 class ChatAPIToolRoleInvalidFormatError(CoreError): ...
 
 
-class ChatAPIInvalidFunctions(ToolValidationError): ...
-
-
-class ChatAPIInvalidTools(ToolValidationError): ...
-
-
-class ChatAPIInvalidMessage(ToolValidationError): ...
-
-
-class LLMError(UserErrorException): ...
-
-
-class WrappedOpenAIError(UserErrorException):
-    """The model's server answered with an error; ``status_code`` is its HTTP status, 0 when it gave none."""
+class _ChatToolError(ToolValidationError):
+    """A chat prompt or parameter is wrong; a node and a prompty name the same mistake by two classes each."""
 
     default_target = ErrorTarget.TOOL
 
-    def __init__(self, message: str = "", *, status_code: int = 0, **kwargs: Any) -> None:
+    @property
+    def error_codes(self) -> list[str]:
+        return ["UserError", "ToolValidationError", type(self).__name__]
+
+
+class ChatAPIInvalidRole(_ChatToolError, ChatAPIInvalidRoleError): ...
+
+
+class ChatAPIFunctionRoleInvalidFormat(_ChatToolError, ChatAPIFunctionRoleInvalidFormatError): ...
+
+
+class ChatAPIToolRoleInvalidFormat(_ChatToolError, ChatAPIToolRoleInvalidFormatError): ...
+
+
+class ChatAPIInvalidFunctions(_ChatToolError): ...
+
+
+class ChatAPIInvalidTools(_ChatToolError): ...
+
+
+class ChatAPIInvalidMessage(_ChatToolError): ...
+
+
+class FunctionCallNotSupportedInStreamMode(_ChatToolError): ...
+
+
+class InvalidModelConnection(_ChatToolError, InvalidConnectionType):
+    """A call to a model got a connection of a kind that it cannot use."""
+
+    @property
+    def error_codes(self) -> list[str]:
+        return ["UserError", "ToolValidationError", "InvalidConnectionType"]
+
+
+class LLMError(UserErrorException):
+    """A call to a model failed for a reason that its server did not give."""
+
+    default_target = ErrorTarget.TOOL
+
+
+class WrappedOpenAIError(UserErrorException):
+    """The model's server answered with an error, or not at all.
+
+    ``status_code`` is its HTTP status, 0 when it gave none; ``kind`` is the name that OpenAI's SDK has for it.
+    """
+
+    default_target = ErrorTarget.TOOL
+    status_code = 0
+    kind = ""
+
+    def __init__(self, message: str = "", *, status_code: int = 0, kind: str = "", **kwargs: Any) -> None:
         super().__init__(message, **kwargs)
         self.status_code = status_code
+        self.kind = kind
+
+    @property
+    def error_codes(self) -> list[str]:
+        return ["UserError", "OpenAIError", self.kind] if self.kind else super().error_codes
 
 
-class ExceedMaxRetryTimes(WrappedOpenAIError): ...
+class ExceedMaxRetryTimes(WrappedOpenAIError):
+    """The model's server kept failing, however often it was asked again."""
+
+
+class SerpAPIUserError(UserErrorException):
+    default_target = ErrorTarget.TOOL
+
+
+class SerpAPISystemError(SystemErrorException):
+    default_target = ErrorTarget.TOOL
+
+
+class AzureContentSafetyInputValueError(UserErrorException):
+    default_target = ErrorTarget.TOOL
+
+
+class AzureContentSafetySystemError(SystemErrorException):
+    default_target = ErrorTarget.TOOL
+
+
+class OpenModelLLMUserError(UserErrorException):
+    default_target = ErrorTarget.TOOL
 
 
 class InvalidImageInput(ValidationException): ...
