@@ -1,0 +1,72 @@
+"""Write a file whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from promptflow.exceptions import WorkspaceError
+
+_REASONS = {
+    errno.ENOSPC: ("the disk is full", "free some space there, or set PF_HOME_DIRECTORY to another disk"),
+    errno.EDQUOT: ("the disk quota is used up", "free some space there, or set PF_HOME_DIRECTORY to another disk"),
+    errno.EFBIG: ("the file would grow past the size limit of this process", "raise the limit (ulimit -f)"),
+    errno.EROFS: ("the file system is read-only", "set PF_HOME_DIRECTORY to a folder that you can write to"),
+    errno.EACCES: ("permission denied", "change its owner or mode, or set PF_HOME_DIRECTORY to another folder"),
+    errno.EPERM: ("operation not permitted", "change its owner or mode, or set PF_HOME_DIRECTORY to another folder"),
+    errno.ENOTDIR: ("a part of the path is a file, not a folder", "set PF_HOME_DIRECTORY to a folder"),
+}
+
+
+def file_error(what: str, path: object, error: OSError) -> WorkspaceError:
+    """The error to raise where ``what`` (such as "write") could not be done to ``path``."""
+    reason, hint = _REASONS.get(error.errno or 0, (error.strerror or str(error), ""))
+    return WorkspaceError(f"Cannot {what} {path}: {reason}.", hint=hint)
+
+
+def make_folder(path: Path, mode: int = 0o777) -> Path:
+    """Create a folder and its parents; WorkspaceError says why not."""
+    try:
+        path.mkdir(mode=mode, parents=True, exist_ok=True)
+    except OSError as error:
+        raise file_error("create the folder", path, error) from error
+    return path
+
+
+@contextlib.contextmanager
+def replacing(path: Path, mode: int = 0o666) -> Iterator[BinaryIO]:
+    """A binary file that takes the place of ``path`` when the block ends well, and leaves no trace when it does not."""
+    make_folder(path.parent)
+    temporary = ""
+    try:
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+        with os.fdopen(handle, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, mode & ~_umask() if mode == 0o666 else mode)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise file_error("write", path, error) from error
+    finally:
+        if temporary:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(temporary)
+
+
+def write_whole(path: Path, data: bytes, mode: int = 0o666) -> None:
+    """Put ``data`` in place of whatever ``path`` holds, in one step."""
+    with replacing(path, mode) as file:
+        file.write(data)
+
+
+def _umask() -> int:
+    # There is no way to read it but to set it; mkstemp's 0600 would make files unreadable to a shared workspace's group.
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
