@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -42,31 +42,23 @@ def make_folder(path: Path, mode: int = 0o777) -> Path:
 def replacing(path: Path, mode: int = 0o666) -> Iterator[BinaryIO]:
     """A binary file that takes the place of ``path`` when the block ends well, and leaves no trace when it does not."""
     make_folder(path.parent)
-    temporary = ""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+        # os.open, not tempfile: the umask then rules the mode, so that a shared workspace's group can read the file.
+        handle = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, mode)
         with os.fdopen(handle, "wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, mode & ~_umask() if mode == 0o666 else mode)
         os.replace(temporary, path)
     except OSError as error:
         raise file_error("write", path, error) from error
     finally:
-        if temporary:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(temporary)
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
 
 
 def write_whole(path: Path, data: bytes, mode: int = 0o666) -> None:
     """Put ``data`` in place of whatever ``path`` holds, in one step."""
     with replacing(path, mode) as file:
         file.write(data)
-
-
-def _umask() -> int:
-    # There is no way to read it but to set it; mkstemp's 0600 would make files unreadable to a shared workspace's group.
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return mask

@@ -1,4 +1,4 @@
-"""Read YAML as Prompt flow does (YAML 1.2 booleans, numbers), with file:line:column in every error; edit and write it."""
+"""Read YAML as Prompt flow does (YAML 1.2 booleans, numbers), with file:line:column in errors; edit and write it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ _SCALARS = (
     ),
     (
         "timestamp",
-        r"\d{4}-\d\d-\d\d|\d{4}-\d\d?-\d\d?(?:[Tt]|[ \t]+)\d\d?:\d\d:\d\d(?:\.\d*)?(?:[ \t]*(?:Z|[-+]\d\d?(?::\d\d)?))?",
+        r"\d{4}-\d\d-\d\d|\d{4}-\d\d?-\d\d?(?:[Tt]|[ \t]+)\d\d?:\d\d:\d\d"
+        r"(?:\.\d*)?(?:[ \t]*(?:Z|[-+]\d\d?(?::\d\d)?))?",
         "0123456789",
     ),
     ("merge", r"<<", "<"),
@@ -106,19 +107,16 @@ def edit_yaml(path: str | Path) -> Iterator[Any]:
     yaml = YAML()
     yaml.preserve_quotes = True
     yaml.width = 4096
-    if text.strip():
-        _, indent, offset = load_yaml_guess_indent(text)
-        yaml.indent(mapping=2, sequence=indent or 2, offset=offset or 0)
+    _, indent, offset = load_yaml_guess_indent(text)
+    yaml.indent(mapping=indent or 2, sequence=indent or 2, offset=offset or 0)
     document = yaml.load(text)
+    heading = text.rstrip("\n") + "\n" if document is None and text.strip() else ""
     if document is None:
         document = CommentedMap()
     yield document
     out = io.StringIO()
     yaml.dump(document, out)
-    result = out.getvalue()
-    if not text.strip() and text:
-        result = text.rstrip("\n") + "\n" + result
-    write_whole(file, result.encode())
+    write_whole(file, (heading + out.getvalue()).encode())
 
 
 def dump_yaml(data: Any) -> str:
@@ -151,7 +149,7 @@ def _check_depth(text: str, name: str) -> None:
         for event in yaml.parse(text, Loader=_loader()):
             depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
             if depth > _MAX_DEPTH:
-                mark = event.start_mark
+                mark: Any = event.start_mark
                 raise _error(f"nested more than {_MAX_DEPTH} deep", name, mark.line + 1, mark.column + 1)
     except yaml.YAMLError:
         return  # the parse that follows says where and why
