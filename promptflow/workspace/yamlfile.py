@@ -35,6 +35,7 @@ _SCALARS = (
     ("merge", r"<<", "<"),
 )
 _MAX_DEPTH = 1000
+_NESTED = re.compile(r"^( *)[^\s#-][^\n]*: *\n\1( +)[^\s#-]", re.M)
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,8 @@ def edit_yaml(path: str | Path) -> Iterator[Any]:
     yaml.preserve_quotes = True
     yaml.width = 4096
     _, indent, offset = load_yaml_guess_indent(text)
-    yaml.indent(mapping=indent or 2, sequence=indent or 2, offset=offset or 0)
+    nested = _NESTED.search(text)
+    yaml.indent(mapping=len(nested[2]) if nested else 2, sequence=indent or 2, offset=offset or 0)
     document = yaml.load(text)
     heading = text.rstrip("\n") + "\n" if document is None and text.strip() else ""
     if document is None:
