@@ -1,0 +1,76 @@
+"""A connection -> where a request goes and how it is signed."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import quote
+
+from promptflow._version import __version__
+from promptflow.connections.models import AzureOpenAIConnection, OpenAIConnection, ServerlessConnection
+from promptflow.exceptions import InvalidModelConnection
+
+OPENAI_URL = "https://api.openai.com/v1"
+USER_AGENT = f"promptflow/{__version__}"
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One route of one model. ``headers`` hold the key, and are never shown."""
+
+    url: str
+    headers: dict[str, str] = field(repr=False)
+    secret: str = field(default="", repr=False)
+
+    def hide(self, text: str) -> str:
+        """``text`` without the key: some servers repeat what they were sent."""
+        return text.replace(self.secret, "******") if len(self.secret) > 3 else text
+
+
+async def endpoint(connection: Any, route: str, model: str) -> Endpoint:
+    """Where ``route`` (``chat/completions``, ``completions``, ``embeddings``) of a model is."""
+    if isinstance(connection, AzureOpenAIConnection):
+        key = connection.api_key
+        # On a thread: azure-identity asks the network, or the Azure CLI, and blocks meanwhile.
+        secret = key or await asyncio.to_thread(connection.get_token)
+        headers = _headers(**({"api-key": key} if key else {"Authorization": f"Bearer {secret}"}))
+        return Endpoint(_azure_url(connection, route, model), headers, secret)
+    if isinstance(connection, OpenAIConnection):
+        base = connection.base_url or os.environ.get("OPENAI_BASE_URL") or OPENAI_URL
+        organization = connection.organization or os.environ.get("OPENAI_ORG_ID")
+        headers = _signed(connection.api_key, {"OpenAI-Organization": organization} if organization else {})
+        return Endpoint(f"{base.rstrip('/')}/{route}", headers, connection.api_key or "")
+    if isinstance(connection, ServerlessConnection):
+        base = connection.api_base.rstrip("/")
+        url = f"{base}{'' if base.endswith('/v1') else '/v1'}/{route}"
+        return Endpoint(url, _signed(connection.api_key, {}), connection.api_key or "")
+    raise unsupported(connection)
+
+
+def unsupported(connection: Any) -> InvalidModelConnection:
+    return InvalidModelConnection(
+        f"Not Support connection type '{type(connection).__name__}' for a call to a model. Connection type should be "
+        "in [AzureOpenAIConnection, OpenAIConnection, ServerlessConnection].",
+        hint="give the node, prompty or call a connection of one of these types",
+    )
+
+
+def is_azure(connection: Any) -> bool:
+    return isinstance(connection, AzureOpenAIConnection)
+
+
+def _headers(**more: str) -> dict[str, str]:
+    return {"Content-Type": "application/json", "Accept": "application/json", "User-Agent": USER_AGENT, **more}
+
+
+def _signed(api_key: str | None, more: dict[str, str]) -> dict[str, str]:
+    return _headers(**({"Authorization": f"Bearer {api_key}"} if api_key else {}), **more)
+
+
+def _azure_url(connection: AzureOpenAIConnection, route: str, deployment: str) -> str:
+    base = connection.api_base.rstrip("/")
+    if base.endswith("/openai/v1"):  # Azure's newer API: the same routes as OpenAI's, no deployments, no version
+        return f"{base}/{route}"
+    return f"{base}/openai/deployments/{quote(deployment, safe='')}/{route}?api-version={connection.api_version}"

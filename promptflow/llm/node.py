@@ -1,0 +1,62 @@
+"""LLM nodes of a flow: literal inputs as the API's types, the prompt rendered, the model asked."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from promptflow.contracts.tool import ValueType
+from promptflow.exceptions import NodeInputValidationError
+from promptflow.llm.chat import chat, completion, parameter_names
+from promptflow.llm.endpoints import is_azure
+
+_TYPES = {
+    "temperature": ValueType.DOUBLE,
+    "top_p": ValueType.DOUBLE,
+    "presence_penalty": ValueType.DOUBLE,
+    "frequency_penalty": ValueType.DOUBLE,
+    "n": ValueType.INT,
+    "seed": ValueType.INT,
+    "logprobs": ValueType.INT,
+    "best_of": ValueType.INT,
+    "stream": ValueType.BOOL,
+    "echo": ValueType.BOOL,
+    "logit_bias": ValueType.OBJECT,
+    "tool_choice": ValueType.OBJECT,
+    "function_call": ValueType.OBJECT,
+    "response_format": ValueType.OBJECT,
+    "functions": ValueType.LIST,
+    "tools": ValueType.LIST,
+}
+
+
+async def run_llm_node(
+    connection: Any,
+    api: str = "chat",
+    template: str = "",
+    inputs: Mapping[str, Any] | None = None,
+    *,
+    flow_inputs: Collection[str] = (),
+) -> Any:
+    """Run one LLM node: its text, its message (tools, functions) or a stream of text.
+
+    ``flow_inputs`` names those of ``inputs`` that come from the flow's own inputs: role lines in them stay text.
+    """
+    azure = is_azure(connection)
+    api = api or "chat"
+    call = completion if api == "completion" else chat
+    names = parameter_names(azure, api)
+    values = {name: _typed(name, value) if name in names else value for name, value in (inputs or {}).items()}
+    return await call(connection, template, outside=flow_inputs, **values)
+
+
+def _typed(name: str, value: Any) -> Any:
+    """YAML and portals write many parameters as text."""
+    if not isinstance(value, str) or value == "" or name not in _TYPES:
+        return value
+    try:
+        return _TYPES[name].parse(value)
+    except (ValueError, TypeError) as error:
+        raise NodeInputValidationError(
+            f"Input '{name}' is not a {_TYPES[name].value}: {value!r}.", hint=f"write a {_TYPES[name].value}"
+        ) from error
