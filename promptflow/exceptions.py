@@ -583,6 +583,17 @@ class RunNotFoundError(RunOperationError): ...
 class InvalidRunStatusError(RunOperationError): ...
 
 
+class InvalidRunError(RunOperationError): ...
+
+
+class RunArgumentError(ValidationException, ValueError):
+    """Arguments of a run that do not go together; a ValueError too, as it used to be."""
+
+
+class PathNotFoundError(ValidationException, FileNotFoundError):
+    """A path given by the user is not there; a FileNotFoundError too, as it used to be."""
+
+
 # -- workspace ----------------------------------------------------------------------------------------------------------
 class WorkspaceError(UserErrorException):
     """The workspace cannot be used: unreadable, read-only, full, newer than this program, or its database is away."""

@@ -1,0 +1,180 @@
+"""Column mapping: which column of which source feeds which input. Pure functions.
+
+A value ``${data.question}`` reads column ``question`` of source ``data``; any other value is a literal. The sources are
+``data``, ``run.inputs`` (the data file of the run that is evaluated) and ``run.outputs``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from promptflow.exceptions import ApplyInputMappingError, InputMappingError, ValidationException
+
+LINE_NUMBER = "line_number"
+
+Row = Mapping[str, Any]
+
+_REFERENCE = re.compile(r"\$\{([^{}]+)\}")
+
+
+@dataclass(frozen=True)
+class Columns:
+    """What one reading of a source tells: rows, columns of any row, whether rows carry a ``line_number``."""
+
+    count: int
+    names: tuple[str, ...]
+
+    @property
+    def numbered(self) -> bool:
+        return LINE_NUMBER in self.names
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A checked mapping: literals, and for every other input its source and column."""
+
+    literals: dict[str, Any] = field(default_factory=dict)
+    columns: dict[str, tuple[str, str]] = field(default_factory=dict)
+
+    def apply(self, line: Mapping[str, Row]) -> dict[str, Any]:
+        """The inputs of one line. A column that only other rows have is NaN, as in a table read from a file."""
+        values = {name: line[source].get(column, _NAN) for name, (source, column) in self.columns.items()}
+        return {**values, **self.literals} if self.literals else values
+
+    def gaps(self, line: Mapping[str, Row]) -> list[str]:
+        """The columns that this line lacks."""
+        return [f"{source}.{column}" for source, column in self.columns.values() if column not in line[source]]
+
+
+_NAN = float("nan")
+
+
+def look(rows: Iterable[Row]) -> Columns:
+    """Read a source once, for its size and columns."""
+    count = 0
+    names: dict[str, None] = {}
+    for row in rows:
+        count += 1
+        if not names.keys() >= row.keys():
+            names.update(dict.fromkeys(row))
+    return Columns(count, tuple(names))
+
+
+def check_mapping(mapping: Any) -> None:
+    """A mapping is a dictionary with at least one reference: literals alone would repeat one line for every row."""
+    if not mapping:
+        return
+    if not isinstance(mapping, Mapping):
+        raise ValidationException(f"Column mapping must be a dict, got {type(mapping)}.")
+    if not any(isinstance(value, str) and value.startswith("$") for value in mapping.values()):
+        raise ValidationException(
+            "Column mapping must contain at least one mapping binding, "
+            f"current column mapping contains all static values: {dict(mapping)}"
+        )
+
+
+def complete_mapping(
+    mapping: Mapping[str, Any] | None, inputs: Iterable[str], defaults: Collection[str]
+) -> dict[str, Any]:
+    """The mapping of every input: ``${data.<name>}`` where none is given.
+
+    An input with a default is left out: it keeps its default even where the data has a column of its name.
+    """
+    automatic = {name: f"${{data.{name}}}" for name in inputs if name not in defaults}
+    return {**automatic, **(mapping or {})}
+
+
+def plan_mapping(mapping: Mapping[str, Any], sources: Mapping[str, Columns]) -> Plan:
+    """Resolve every reference against the columns there are. Those that find nothing are named in one error.
+
+    ``${a.b.c}`` tries source ``a`` with column ``b.c``, then source ``a.b`` with column ``c``; columns are never
+    searched for nested values.
+    """
+    plan = Plan()
+    missing: list[str] = []
+    for name, value in mapping.items():
+        if name == LINE_NUMBER:
+            continue
+        match = _REFERENCE.fullmatch(value) if isinstance(value, str) else None
+        if match is None:
+            plan.literals[name] = value
+            continue
+        found = next((s for s in _splits(match[1]) if s[0] in sources and s[1] in sources[s[0]].names), None)
+        if found is None:
+            missing.append(value)
+        else:
+            plan.columns[name] = found
+    if missing:
+        raise ApplyInputMappingError(
+            f"The input for batch run is incorrect. Couldn't find these mapping relations: {', '.join(missing)}. "
+            "Please make sure your input mapping keys and values match your YAML input section and input data.",
+            hint=_known_columns(sources),
+        )
+    return plan
+
+
+def check_lengths(sources: Mapping[str, Columns]) -> None:
+    """Sources whose rows belong together by position must be equally long, and none may be empty."""
+    for name, columns in sources.items():
+        if not columns.count:
+            raise InputMappingError(
+                f"The input for batch run is incorrect. Input from key '{name}' is an empty list, "
+                "which means we cannot generate a single line input for the flow run."
+            )
+    lengths = {name: columns.count for name, columns in sources.items() if not columns.numbered}
+    if len(set(lengths.values())) > 1:
+        raise InputMappingError(
+            "The input for batch run is incorrect. Line numbers are not aligned: some lists have no 'line_number' "
+            f"key, and their lengths differ. List lengths are: {lengths}. "
+            "Please make these lists equally long or add a 'line_number' key to each row."
+        )
+
+
+def join(sources: Mapping[str, Iterable[Row]], numbered: Collection[str]) -> Iterator[tuple[int, dict[str, Row]]]:
+    """``(line number, {source: row})`` for every line that all sources have.
+
+    Rows of a ``numbered`` source belong to the line they name (rows that name none are left out, the last of several
+    wins), those of another to the line of their position. One source without numbers is streamed.
+    """
+    if len(sources) == 1 and not numbered:
+        ((name, rows),) = sources.items()
+        for position, row in enumerate(rows):
+            yield position, {name: row}
+        return
+    lines: dict[int, dict[str, Row]] = {}
+    for name, rows in sources.items():
+        for number, row in _number_rows(rows) if name in numbered else enumerate(rows):
+            lines.setdefault(number, {})[name] = row
+    for number, line in sorted(lines.items()):
+        if len(line) == len(sources):
+            yield number, line
+
+
+def _number_rows(rows: Iterable[Row]) -> Iterator[tuple[int, Row]]:
+    for row in rows:
+        if LINE_NUMBER in row:
+            yield _line_number(row[LINE_NUMBER]), row
+
+
+def _line_number(value: Any) -> int:
+    # csv cells are text; a float comes out of tables in which some rows had no number
+    try:
+        return int(value)
+    except (TypeError, ValueError):
+        raise InputMappingError(
+            f"The input for batch run is incorrect. The line_number {value!r} is not a whole number."
+        ) from None
+
+
+def _splits(path: str) -> Iterator[tuple[str, str]]:
+    parts = path.split(".")
+    for i in range(1, len(parts)):
+        yield ".".join(parts[:i]), ".".join(parts[i:])
+
+
+def _known_columns(sources: Mapping[str, Columns]) -> str:
+    known = [f"${{{name}.{column}}}" for name, columns in sources.items() for column in columns.names]
+    return f"there are: {', '.join(known[:20])}" if known else "the data has no columns"

@@ -1,0 +1,312 @@
+"""Many lines through one flow: `workers` at a time, each with its timeout, results handed on as they come.
+
+Lines of a flow that waits for models run as tasks of one event loop, others on daemon threads. The calling thread
+only waits, so that Ctrl-C is seen at once: the first time, lines in flight are finished and no new ones started.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import ctypes
+import logging
+import threading
+import time
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+from promptflow.batch.limits import Limits
+from promptflow.contracts.run import AggregationResult, FlowRunInfo, LineResult, Status
+from promptflow.exceptions import (
+    BatchExecutionTimeoutError,
+    LineExecutionTimeoutError,
+    UserErrorException,
+    error_to_dict,
+)
+from promptflow.llm import background
+
+Row = Mapping[str, Any]
+Done = Callable[[LineResult, Row], None]
+
+_logger = logging.getLogger(__name__)
+
+
+class Executor(Protocol):
+    """What a batch needs of a loaded flow."""
+
+    flow: Any
+    prefers_async: bool
+
+    @property
+    def has_aggregation(self) -> bool: ...
+
+    def run_line(self, inputs: Row, *, index: int | None = None, run_id: str | None = None) -> LineResult: ...
+
+    async def run_line_async(
+        self, inputs: Row, *, index: int | None = None, run_id: str | None = None
+    ) -> LineResult: ...
+
+    def run_aggregation(
+        self, inputs: Mapping[str, Any], aggregation_inputs: Mapping[str, Any], run_id: str | None = None
+    ) -> AggregationResult: ...
+
+
+class _LineTimeout(BaseException):
+    """Raised inside the thread of a line that ran out of time."""
+
+
+@dataclass
+class _Batch:
+    """One batch while it runs."""
+
+    executor: Executor
+    lines: Iterator[tuple[int, Row]]
+    done: Done
+    run_id: str
+    limits: Limits
+    skip: Container[int]
+    ended: threading.Event = field(default_factory=threading.Event)
+    stopping: threading.Event = field(default_factory=threading.Event)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    failure: BaseException | None = None
+
+    def next_line(self) -> tuple[int, Row] | None:
+        """The next line to run; None when there is none, or when the batch is to stop."""
+        with self.lock:
+            for number, row in () if self.stopping.is_set() else self.lines:
+                if number not in self.skip:
+                    return number, row
+        return None
+
+    def fail(self, error: BaseException) -> None:
+        """Something other than a line failed (reading the data, writing a record): the batch ends with it."""
+        self.failure = self.failure or error
+        self.stopping.set()
+
+
+def run_lines(
+    executor: Executor,
+    lines: Iterable[tuple[int, Row]],
+    done: Done,
+    *,
+    run_id: str,
+    limits: Limits,
+    skip: Container[int] = (),
+) -> bool:
+    """Run every line not in ``skip``; ``done(result, row)`` gets each result, one at a time, in order of completion.
+
+    Returns False when Ctrl-C stopped it early. Raises BatchExecutionTimeoutError after ``limits.batch_timeout``, and
+    what ``lines`` or ``done`` raise; lines in flight are finished first, except at the timeout.
+    """
+    batch = _Batch(executor, iter(lines), done, run_id, limits, skip)
+    watch = _start_tasks(batch) if executor.prefers_async else _start_threads(batch)
+    deadline = time.monotonic() + limits.batch_timeout if limits.batch_timeout else None
+    interrupted = False
+    while not batch.ended.is_set():
+        try:
+            batch.ended.wait(min(watch(), _left(deadline)))
+        except KeyboardInterrupt:
+            if interrupted:
+                raise
+            interrupted = True
+            batch.stopping.set()
+            _logger.warning("Interrupted: waiting for the lines in flight; interrupt again to give them up.")
+        if deadline is not None and time.monotonic() >= deadline and not batch.ended.is_set():
+            batch.stopping.set()
+            raise BatchExecutionTimeoutError(
+                f"The batch run failed due to timeout [{limits.batch_timeout:g}s]. "
+                "Please adjust the timeout to a higher value.",
+                hint="set PF_BATCH_TIMEOUT_SEC",
+            )
+    if batch.failure is not None:
+        raise batch.failure
+    return not interrupted
+
+
+def _left(deadline: float | None) -> float:
+    return 3600.0 if deadline is None else max(0.0, deadline - time.monotonic())
+
+
+# -- lines as tasks of one event loop -----------------------------------------------------------------------------
+def _start_tasks(batch: _Batch) -> Callable[[], float]:
+    def run() -> None:
+        try:
+            background.run(_run_tasks(batch))
+        except BaseException as error:  # handed to the calling thread
+            batch.fail(error)
+        finally:
+            batch.ended.set()
+
+    _start_thread("batch", run)
+    return lambda: 3600.0
+
+
+async def _run_tasks(batch: _Batch) -> None:
+    async def work() -> None:
+        while (line := batch.next_line()) is not None:
+            number, row = line
+            batch.done(await _run_line_task(batch, number, row), row)
+
+    tasks = [asyncio.ensure_future(work()) for _ in range(batch.limits.workers)]
+    for ended in asyncio.as_completed(tasks):
+        try:
+            await ended
+        except Exception as error:
+            batch.fail(error)
+
+
+async def _run_line_task(batch: _Batch, number: int, row: Row) -> LineResult:
+    start = _now()
+    failure: BaseException
+    limit = asyncio.timeout(batch.limits.line_timeout)
+    try:
+        async with limit:
+            return await batch.executor.run_line_async(row, index=number, run_id=batch.run_id)
+    except TimeoutError as error:
+        failure = _timeout(batch, number) if limit.expired() else error
+    except SystemExit as error:
+        failure = _exit(error)
+    except Exception as error:
+        failure = error
+    return failed_line(batch.executor, row, number, batch.run_id, failure, start)
+
+
+# -- lines on threads ---------------------------------------------------------------------------------------------
+@dataclass(eq=False)
+class _Worker:
+    """A thread and the line it is at."""
+
+    thread: threading.Thread | None = None
+    number: int = -1
+    row: Row = field(default_factory=dict)
+    started: float = 0.0
+    start: datetime | None = None
+
+
+def _start_threads(batch: _Batch) -> Callable[[], float]:
+    """Start the workers. The returned function, called again and again, gives up lines that are out of time and
+    says how long to sleep."""
+    workers: list[_Worker] = []
+
+    def start() -> None:
+        worker = _Worker()
+        workers.append(worker)
+        worker.thread = _start_thread(f"batch-{len(workers)}", lambda: work(worker))
+
+    def work(worker: _Worker) -> None:
+        try:
+            while (line := batch.next_line()) is not None:
+                number, row = line
+                worker.start, worker.started = _now(), time.monotonic()
+                worker.number, worker.row = number, row
+                result = _run_line(batch, number, row, worker.start)
+                with batch.lock:
+                    if worker not in workers:  # given up: its line has failed already
+                        return
+                    worker.number = -1
+                    batch.done(result, row)
+        except _LineTimeout:
+            return
+        except BaseException as error:
+            batch.fail(error)
+        finally:
+            with batch.lock:
+                if worker in workers:
+                    workers.remove(worker)
+                if not workers:
+                    batch.ended.set()
+
+    def watch() -> float:
+        oldest = time.monotonic()
+        late: list[_Worker] = []
+        with batch.lock:
+            for worker in workers:
+                if worker.number >= 0:
+                    if time.monotonic() - worker.started >= batch.limits.line_timeout:
+                        late.append(worker)
+                    else:
+                        oldest = min(oldest, worker.started)
+            for worker in late:
+                error = _timeout(batch, worker.number)
+                result = failed_line(
+                    batch.executor, worker.row, worker.number, batch.run_id, error, worker.start or _now()
+                )
+                workers.remove(worker)
+                batch.done(result, worker.row)
+                start()
+        for worker in late:
+            _interrupt(worker.thread)
+        return max(0.01, oldest + batch.limits.line_timeout - time.monotonic())
+
+    with batch.lock:
+        for _ in range(batch.limits.workers):
+            start()
+    return watch
+
+
+def _run_line(batch: _Batch, number: int, row: Row, start: datetime) -> LineResult:
+    try:
+        return batch.executor.run_line(row, index=number, run_id=batch.run_id)
+    except SystemExit as error:
+        failure: BaseException = _exit(error)
+    except (KeyboardInterrupt, Exception) as error:  # a tool that raises KeyboardInterrupt fails its line only
+        failure = error
+    return failed_line(batch.executor, row, number, batch.run_id, failure, start)
+
+
+def _start_thread(name: str, target: Callable[[], None]) -> threading.Thread:
+    # Daemon: a line that never ends must not keep the process alive.
+    context = contextvars.copy_context()
+    thread = threading.Thread(target=context.run, args=(target,), name=f"promptflow-{name}", daemon=True)
+    thread.start()
+    return thread
+
+
+def _interrupt(thread: threading.Thread | None) -> None:
+    """Raise in a thread that is still at a line given up: ends endless loops of Python code, not blocking calls."""
+    if thread is not None and thread.ident is not None and thread.is_alive():
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(_LineTimeout))
+
+
+# -- lines that failed outside the flow ---------------------------------------------------------------------------
+def failed_line(
+    executor: Executor, row: Row, number: int, run_id: str, error: BaseException, start: datetime
+) -> LineResult:
+    """The result of a line that ended without one of its own."""
+    end = _now()
+    info = FlowRunInfo(
+        run_id=f"{run_id}_{number}",
+        status=Status.Failed,
+        error=error_to_dict(error, include_debug_info=True),
+        inputs=row,
+        output=None,
+        metrics=None,
+        request=None,
+        parent_run_id=run_id,
+        root_run_id=run_id,
+        source_run_id=None,
+        flow_id=getattr(executor.flow, "id", "default_flow_id"),
+        start_time=start,
+        end_time=end,
+        index=number,
+        api_calls=[],
+        system_metrics={"duration": (end - start).total_seconds()},
+    )
+    return LineResult({}, {}, info, {}, error)
+
+
+def _timeout(batch: _Batch, number: int) -> LineExecutionTimeoutError:
+    return LineExecutionTimeoutError(
+        f"Line {number} execution timeout for exceeding {batch.limits.line_timeout:g} seconds",
+        hint="set PF_LINE_TIMEOUT_SEC",
+    )
+
+
+def _exit(error: SystemExit) -> UserErrorException:
+    return UserErrorException(f"The flow's code called sys.exit({error.code!r}).", error=error)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC).replace(tzinfo=None)

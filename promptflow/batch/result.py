@@ -1,0 +1,76 @@
+"""What became of a batch: counts, errors, tokens, metrics."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from promptflow.contracts.run import LineResult, RunInfo, Status
+
+TOKENS = ("total_tokens", "prompt_tokens", "completion_tokens")
+
+
+@dataclass
+class BatchResult:
+    """Counts grow while the batch runs; ``status`` and ``end_time`` are set at its end.
+
+    ``errors`` holds ``(line number, error)`` of every failed line, in order of failure; ``aggregation_errors`` the
+    error by node; ``exception`` what stopped the batch as a whole.
+    """
+
+    total_lines: int
+    start_time: datetime
+    completed_lines: int = 0
+    failed_lines: int = 0
+    reused_lines: int = 0
+    status: Status = Status.Running
+    end_time: datetime | None = None
+    nodes: Counter[str] = field(default_factory=Counter)
+    tokens: Counter[str] = field(default_factory=Counter)
+    errors: list[tuple[int, dict[str, Any]]] = field(default_factory=list)
+    aggregation_errors: dict[str, dict[str, Any]] = field(default_factory=dict)
+    metrics: dict[str, Any] = field(default_factory=dict)
+    exception: BaseException | None = None
+
+    def add(self, result: LineResult) -> None:
+        info = result.run_info
+        if info.status is Status.Completed:
+            self.completed_lines += 1
+        else:
+            self.failed_lines += 1
+            self.errors.append((info.index or 0, info.error or {}))
+        for name in TOKENS:
+            self.tokens[name] += (info.system_metrics or {}).get(name) or 0
+        for node in result.node_run_infos.values():
+            self.add_node(node)
+
+    def add_node(self, node: RunInfo) -> None:
+        self.nodes[f"{node.node}.{node.status.value.lower()}"] += 1
+
+    @property
+    def ended_lines(self) -> int:
+        return self.completed_lines + self.failed_lines
+
+    @property
+    def duration(self) -> float:
+        """Seconds, so far or in all."""
+        return ((self.end_time or datetime.now(UTC).replace(tzinfo=None)) - self.start_time).total_seconds()
+
+    def system_metrics(self) -> dict[str, Any]:
+        """As run records keep them: tokens, seconds, and ``__pf__.`` counts of lines and nodes."""
+        return {
+            **{name: self.tokens[name] for name in TOKENS},
+            "duration": self.duration,
+            **{f"__pf__.nodes.{name}": count for name, count in sorted(self.nodes.items())},
+            "__pf__.lines.completed": self.completed_lines,
+            "__pf__.lines.failed": self.failed_lines,
+        }
+
+    def first_error(self) -> Mapping[str, Any] | None:
+        """The error of the failed line with the lowest number, else of an aggregation node."""
+        if self.errors:
+            return min(self.errors, key=lambda e: e[0])[1]
+        return next(iter(self.aggregation_errors.values()), None)

@@ -1,0 +1,98 @@
+"""Values as JSON in run records. Images become files beside the record, anything unknown its text."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import hashlib
+import json
+import uuid
+from collections.abc import Callable
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from promptflow.contracts.multimedia import Image, PFBytes, Text
+
+_OPTIONS = orjson.OPT_NON_STR_KEYS | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_NAIVE_UTC | orjson.OPT_UTC_Z
+
+Default = Callable[[Any], Any]
+
+
+def to_json(value: Any, default: Default | None = None) -> bytes:
+    """``value`` as JSON; ``default`` as made by `image_files` writes images, otherwise they become base64."""
+    default = default or plain
+    try:
+        return orjson.dumps(value, default, _OPTIONS)
+    except (TypeError, ValueError, RecursionError):
+        # what orjson has no room for: integers over 64 bits, lone surrogates, deep nesting
+        return json.dumps(_keys_as_text(value), default=default).encode("ascii")
+
+
+def plain(value: Any) -> Any:
+    """What orjson does not know, as something it does."""
+    if isinstance(value, Text):
+        return value.serialize()
+    if isinstance(value, PFBytes):
+        return {f"data:{value._mime_type};base64": value.to_base64()}
+    if isinstance(value, orjson.Fragment):
+        return json.loads(value.contents)
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, set | frozenset | tuple | range):
+        return list(value)
+    if isinstance(value, bytes | bytearray | memoryview):
+        return base64.b64encode(bytes(value)).decode("ascii")
+    if getattr(value, "__promptflow_connection__", False):
+        return type(value).__name__  # never its keys
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+    for method in ("tolist", "model_dump", "to_dict"):  # numpy, pydantic, tables
+        convert = getattr(value, method, None)
+        if callable(convert) and not isinstance(value, type):
+            return convert()
+    return str(value)
+
+
+def image_files(folder: Path, message_format: str, *, absolute: bool) -> Default:
+    """A ``default`` for `to_json` that writes images into ``folder`` and leaves a reference to the file.
+
+    The file's name follows from its content, so an image that comes up many times is one file.
+    """
+
+    def default(value: Any) -> Any:
+        if not isinstance(value, Image):
+            return plain(value)
+        if value.source_url:
+            return _reference(value._mime_type, "url", value.source_url, message_format)
+        digest = hashlib.sha256(value).digest()[:16]
+        name = f"{uuid.UUID(bytes=digest, version=4)}{_extension(value._mime_type)}"
+        file = folder / name
+        if not file.exists():
+            file.write_bytes(value)
+        return _reference(value._mime_type, "path", file.as_posix() if absolute else name, message_format)
+
+    return default
+
+
+def _reference(mime: str, how: str, where: str, message_format: str) -> dict[str, Any]:
+    if message_format != "openai-vision":
+        return {f"data:{mime};{how}": where}
+    if how == "url":
+        return {"type": "image_url", "image_url": {"url": where}}
+    return {"type": "image_file", "image_file": {"path": where}}
+
+
+def _extension(mime: str) -> str:
+    kind = mime.rpartition("/")[2]
+    return f".{kind}" if kind.isalnum() else ""
+
+
+def _keys_as_text(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k if isinstance(k, str) else str(k): _keys_as_text(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_keys_as_text(v) for v in value]
+    return value
