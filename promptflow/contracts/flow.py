@@ -57,7 +57,7 @@ class FlowOutput:
 
 @dataclass(frozen=True)
 class ToolSource:
-    """Where a node's tool comes from: ``code`` (path), ``package`` (tool), ``package_with_prompt`` or ``flow`` (path)."""
+    """Where a node's tool comes from: ``code`` or ``flow`` (path), ``package`` or ``package_with_prompt`` (tool)."""
 
     type: str = "code"
     path: str | None = None
@@ -90,7 +90,7 @@ class Retry:
 
 @dataclass(frozen=True)
 class ForEach:
-    """Run a node once per item of ``over``; inputs read the item as ``${<item>}`` and its index as ``${<item>.index}``."""
+    """Run a node once per item of ``over``, at most ``concurrency`` at once; inputs read the item as ``${item}``."""
 
     over: Reference | list[Any]
     item: str = "item"

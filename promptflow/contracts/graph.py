@@ -105,8 +105,8 @@ def _check_node(flow: Flow, node: Node, index: int, at: At) -> list[Problem]:
         elif node.aggregation and key[0] == "activate" and reference.node not in aggregations:
             problems.append(
                 Problem(
-                    f"{_GRAPH}Non-aggregation node '{reference.node}' cannot be referenced in the activate config of the "
-                    f"aggregation node '{node.name}'.",
+                    f"{_GRAPH}Non-aggregation node '{reference.node}' cannot be referenced in the activate config of "
+                    f"the aggregation node '{node.name}'.",
                     line,
                     column,
                     "",

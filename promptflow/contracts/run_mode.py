@@ -1,9 +1,9 @@
 """Door: how a flow is run, under Microsoft's name."""
 
-from enum import Enum
+from enum import StrEnum
 
 
-class RunMode(str, Enum):
+class RunMode(StrEnum):
     Test = "Test"
     SingleNode = "SingleNode"
     Batch = "Batch"

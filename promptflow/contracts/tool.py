@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from enum import Enum
+from enum import StrEnum
 from typing import Any
 
 from promptflow.contracts.multimedia import Image
 from promptflow.contracts.types import AssistantDefinition, FilePath, PromptTemplate, Secret
 
 
-class ValueType(str, Enum):
+class ValueType(StrEnum):
     """The type of a flow input, a flow output or a tool input."""
 
     INT = "int"
@@ -79,7 +79,7 @@ _BY_CLASS: dict[type, ValueType] = {
 }
 
 
-class ToolType(str, Enum):
+class ToolType(StrEnum):
     """What kind of tool a node runs."""
 
     LLM = "llm"

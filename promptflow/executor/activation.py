@@ -11,6 +11,7 @@ from pathlib import Path
 
 _lock = threading.RLock()
 _active: list[str] = []
+_folders: set[str] = set()
 _last_folder: str | None = None
 
 
@@ -68,20 +69,16 @@ def _working_directory() -> str | None:
 
 
 def _evict_strangers(path: str) -> None:
-    """Forget modules of the last flow's folder that this flow has under the same name (``utils.py`` in both)."""
+    """Forget modules of other flows' folders that this flow has under the same name (``utils.py`` in both)."""
     global _last_folder
     last, _last_folder = _last_folder, path
+    _folders.add(path)
     if last is None or last == path:
         return
-    prefix = last + os.sep
+    strangers = tuple(folder + os.sep for folder in _folders if folder != path)
     for name, module in list(sys.modules.items()):
         file = getattr(module, "__file__", None)
-        if (
-            not file
-            or not file.startswith(prefix)
-            or name.startswith("__pf_main__")
-            or f"{os.sep}site-packages{os.sep}" in file
-        ):
+        if not file or not file.startswith(strangers) or name.startswith("__pf_main__") or "site-packages" in file:
             continue
         top = name.partition(".")[0]
         if os.path.exists(os.path.join(path, top + ".py")) or os.path.isdir(os.path.join(path, top)):

@@ -141,22 +141,6 @@ def images_to_base64(value: Any, message_format: str = "basic") -> Any:
     return map_images(value, encode)
 
 
-def resolve_image_paths(value: Any, folder: Path, message_format: str = "basic") -> Any:
-    """``value`` with relative image paths made absolute against ``folder`` (that of the data file)."""
-    if isinstance(value, list):
-        return [resolve_image_paths(item, folder, message_format) for item in value]
-    if not isinstance(value, dict):
-        return value
-    if not is_image_dict(value, message_format):
-        return {key: resolve_image_paths(item, folder, message_format) for key, item in value.items()}
-    if message_format == VISION:
-        if value["type"] == "image_file":
-            return {"type": "image_file", "image_file": {"path": str(folder / value["image_file"]["path"])}}
-        return value
-    key = next(iter(value))
-    return {key: str(folder / value[key])} if key.endswith(";path") else value
-
-
 def _from_basic(value: dict[str, Any], folder: Path) -> Image:
     key, item = next(iter(value.items()))
     match = _BASIC_KEY.match(key)
