@@ -22,19 +22,19 @@ PromptflowException
 │   ├── LLMError · WrappedOpenAIError     the model's server said no
 │   ├── RunExistsError · RunNotFoundError · RunOperationError
 │   ├── WorkspaceError                    folder, database or disk: unreadable, full, newer, gone
+│   ├── ResolveToolError                  a node's tool could not be loaded; its codes follow the inner error
 │   └── MissingExtraError                 an optional dependency is not installed
-├── SystemErrorException                  ours: shown with its traceback
-└── ResolveToolError                      a tool could not be loaded; its root code follows the inner error
+└── SystemErrorException                  ours: shown with its traceback
 """
 
 from __future__ import annotations
 
 import string
-from enum import Enum
+from enum import StrEnum
 from typing import Any
 
 
-class ErrorTarget(str, Enum):
+class ErrorTarget(StrEnum):
     """The part of the system an error comes from."""
 
     EXECUTOR = "Executor"
@@ -285,7 +285,7 @@ class MultipleToolsDefined(ToolLoadError): ...
 class EmptyLLMApiMapping(UserErrorException): ...
 
 
-class ResolveToolError(PromptflowException):
+class ResolveToolError(UserErrorException):
     """Loading a node's tool failed. Its codes follow the inner error, so that a user's mistake counts as one."""
 
     default_target = ErrorTarget.EXECUTOR
@@ -302,7 +302,7 @@ class ResolveToolError(PromptflowException):
         inner = self.inner_exception
         if isinstance(inner, PromptflowException):
             return [inner.error_codes[0], "ResolveToolError", *inner.error_codes[1:]]
-        return ["SystemError", "ResolveToolError", type(inner).__name__]
+        return ["UserError", "ResolveToolError", type(inner).__name__]
 
 
 class _UserCodeError(UserErrorException):
@@ -594,7 +594,7 @@ class PathNotFoundError(ValidationException, FileNotFoundError):
     """A path given by the user is not there; a FileNotFoundError too, as it used to be."""
 
 
-# -- workspace ----------------------------------------------------------------------------------------------------------
+# -- workspace -------------------------------------------------------------------------------------------------------
 class WorkspaceError(UserErrorException):
     """The workspace cannot be used: unreadable, read-only, full, newer than this program, or its database is away."""
 

@@ -1,0 +1,1 @@
+"""Doors to Microsoft's private helpers that tool packages import."""
