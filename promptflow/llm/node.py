@@ -36,18 +36,18 @@ async def run_llm_node(
     template: str = "",
     inputs: Mapping[str, Any] | None = None,
     *,
-    flow_inputs: Collection[str] = (),
+    escape: Collection[str] = (),
 ) -> Any:
     """Run one LLM node: its text, its message (tools, functions) or a stream of text.
 
-    ``flow_inputs`` names those of ``inputs`` that come from the flow's own inputs: role lines in them stay text.
+    ``escape`` names those of ``inputs`` that come from the flow's own inputs: role lines in them stay text.
     """
     azure = is_azure(connection)
     api = api or "chat"
     call = completion if api == "completion" else chat
     names = parameter_names(azure, api)
     values = {name: _typed(name, value) if name in names else value for name, value in (inputs or {}).items()}
-    return await call(connection, template, outside=flow_inputs, **values)
+    return await call(connection, template, outside=escape, **values)
 
 
 def _typed(name: str, value: Any) -> Any:
