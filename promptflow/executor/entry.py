@@ -16,7 +16,7 @@ from promptflow.connections.model_config import (
     ModelConfiguration,
     OpenAIModelConfiguration,
 )
-from promptflow.connections.models import Connection
+from promptflow.connections.models import _Connection as Connection
 from promptflow.contracts.flow import FlowInput, FlowOutput
 from promptflow.contracts.tool import InputDefinition, ValueType
 from promptflow.exceptions import (

@@ -10,7 +10,7 @@ from dataclasses import is_dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from promptflow.connections.models import Connection
+from promptflow.connections.models import _Connection as Connection
 from promptflow.contracts.flex import FlexFlow
 from promptflow.contracts.flow import FlowInput
 from promptflow.contracts.run import AggregationResult, FlowRunInfo, LineResult, Status

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from promptflow.connections.models import Connection
+from promptflow.connections.models import _Connection as Connection
 from promptflow.connections.provider import from_dict
 from promptflow.contracts.run import AggregationResult, LineResult, RunInfo
 from promptflow.exceptions import ConnectionNotFoundError

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from promptflow.connections.models import Connection
+from promptflow.connections.models import _Connection as Connection
 from promptflow.connections.provider import get_connection
 from promptflow.contracts.flex import FlexFlow, load_flex_file
 from promptflow.contracts.flow import DAG_FILES, FLEX_FILES, Flow, as_text

@@ -12,7 +12,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, cast
 
-from promptflow.connections.models import Connection, CustomConnection, CustomStrongTypeConnection
+from promptflow.connections.custom import CustomConnection, CustomStrongTypeConnection
+from promptflow.connections.models import _Connection as Connection
 from promptflow.contracts.flow import Flow, Node
 from promptflow.contracts.graph import order
 from promptflow.contracts.reference import Reference
@@ -175,7 +176,7 @@ class _Loader:
     def _tool(
         self, node: Node, tool: Tool, function: Any, provider: type[ToolProvider] | None, module: ModuleType | None
     ) -> Step:
-        literals = self._literals(node, tool, module)
+        literals = self._literals(node, tool, module or tool.module)
         target = original(function)
         if provider is not None:
             names = provider.get_initialize_inputs()
@@ -308,7 +309,7 @@ class _Loader:
                 literals[name] = self._image(name, literals[name])
         return literals
 
-    def _literals(self, node: Node, tool: Tool, module: ModuleType | None) -> dict[str, Any]:
+    def _literals(self, node: Node, tool: Tool, module: ModuleType | str | None) -> dict[str, Any]:
         """Literal inputs as the tool's types. Empty ones are left out, so that the function's default counts."""
         values: dict[str, Any] = {}
         for name, value in node.inputs.items():
@@ -319,7 +320,7 @@ class _Loader:
         return values
 
     def _convert(
-        self, node: Node, name: str, value: Any, definition: InputDefinition, module: ModuleType | None
+        self, node: Node, name: str, value: Any, definition: InputDefinition, module: ModuleType | str | None
     ) -> Any:
         kind = definition.type[0]
         if not isinstance(kind, ValueType):
@@ -345,12 +346,12 @@ class _Loader:
             ) from error
 
     def _connection_input(
-        self, node: Node, name: str, value: Any, definition: InputDefinition, module: ModuleType | None
+        self, node: Node, name: str, value: Any, definition: InputDefinition, module: ModuleType | str | None
     ) -> Any:
         connection = self._connection(value, node)
+        if definition.custom_type and isinstance(connection, CustomStrongTypeConnection):
+            return connection
         if definition.custom_type and isinstance(connection, CustomConnection):
-            if isinstance(connection, CustomStrongTypeConnection):
-                return connection
             return connection._convert_to_custom_strong_type(module=module, to_class=definition.custom_type[0])
         if type(connection).__name__ not in definition.type:
             raise NodeInputValidationError(

@@ -9,7 +9,8 @@ import typing
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from promptflow.connections.models import Connection, CustomStrongTypeConnection
+from promptflow.connections.custom import CustomStrongTypeConnection
+from promptflow.connections.models import _Connection as Connection
 from promptflow.contracts.tool import InputDefinition, Tool, ToolType, ValueType
 from promptflow.contracts.types import PromptTemplate
 from promptflow.tooling.decorator import original
