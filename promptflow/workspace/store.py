@@ -1,0 +1,153 @@
+"""Rows of the workspace's tables by name: put, get, list, archive; and names as people abbreviate them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, Table, delete, insert, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from promptflow.exceptions import StoreError
+from promptflow.workspace.db import Database
+from promptflow.workspace.tables import metadata
+
+Row = dict[str, Any]
+_LATEST = re.compile(r"@latest(?:~(\d+))?")
+
+
+class Store:
+    """Rows as dictionaries. Tables are named by text, so that callers need not import SQLAlchemy."""
+
+    def __init__(self, db: Database) -> None:
+        self.db = db
+
+    def get(self, table: str, name: str) -> Row | None:
+        """The row called ``name``, or None."""
+        rows = self.list(table, where={"name": name}, limit=1)
+        return rows[0] if rows else None
+
+    def list(
+        self,
+        table: str,
+        *,
+        where: Mapping[str, Any] | None = None,
+        order: str = "name",
+        limit: int | None = None,
+        offset: int = 0,
+        columns: Sequence[str] = (),
+    ) -> list[Row]:
+        """Rows that have the values of ``where`` (a list: one of them). ``order="-created"`` sorts downwards."""
+        source = _table(table)
+        chosen = [source.c[column] for column in columns] if columns else [source]
+        statement = select(*chosen).where(*_conditions(source, where))
+        column = source.c[order.removeprefix("-")]
+        keys = [column.desc() if order.startswith("-") else column.asc()]
+        if "name" in source.c and column.name != "name":
+            keys.append(source.c.name.asc())
+        statement = statement.order_by(*keys).offset(offset or None).limit(limit)
+        with self.db.read() as connection:
+            return [dict(row) for row in connection.execute(statement).mappings()]
+
+    def put(self, table: str, row: Mapping[str, Any], *, keep: Sequence[str] = ("created",)) -> None:
+        """Insert the row, or change the one of the same key, except for its columns in ``keep``."""
+        self.put_many(table, [row], keep=keep)
+
+    def put_many(self, table: str, rows: Iterable[Mapping[str, Any]], *, keep: Sequence[str] = ("created",)) -> None:
+        """The same for many rows, which must have the same columns, in one transaction."""
+        values = [dict(row) for row in rows]
+        if not values:
+            return
+        target = _table(table)
+        key = [column.name for column in target.primary_key]
+        dialect = sqlite if self.db.is_sqlite else postgresql
+        statement = dialect.insert(target)
+        changed = {name: statement.excluded[name] for name in values[0] if name not in {*key, *keep}}
+        if changed:
+            statement = statement.on_conflict_do_update(index_elements=key, set_=changed)
+        else:
+            statement = statement.on_conflict_do_nothing(index_elements=key)
+        with self.db.write() as connection:
+            connection.execute(statement, values)
+
+    def add(self, table: str, row: Mapping[str, Any]) -> bool:
+        """Insert the row; False, and nothing done, if its key is taken."""
+        target = _table(table)
+        dialect = sqlite if self.db.is_sqlite else postgresql
+        with self.db.write() as connection:
+            statement = dialect.insert(target).values(**row).on_conflict_do_nothing()
+            return connection.execute(statement).rowcount == 1
+
+    def append(self, table: str, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Insert rows that cannot be there yet."""
+        values = [dict(row) for row in rows]
+        if values:
+            with self.db.write() as connection:
+                connection.execute(insert(_table(table)), values)
+
+    def update(self, table: str, name: str, /, **values: Any) -> bool:
+        """Change columns of the row called ``name``; False if there is none."""
+        target = _table(table)
+        with self.db.write() as connection:
+            return connection.execute(update(target).where(target.c.name == name).values(**values)).rowcount == 1
+
+    def delete(self, table: str, name: str) -> bool:
+        """Remove the row called ``name``; False if there is none."""
+        return self.delete_where(table, {"name": name}) > 0
+
+    def delete_where(self, table: str, where: Mapping[str, Any]) -> int:
+        """Remove the rows that have these values; how many they were."""
+        if not where:
+            raise StoreError(f"Refusing to remove all rows of '{table}'.")
+        target = _table(table)
+        with self.db.write() as connection:
+            return connection.execute(delete(target).where(*_conditions(target, where))).rowcount
+
+    def archive(self, table: str, name: str, archived: bool = True) -> bool:
+        """Hide the row from lists, or show it again; False if there is none."""
+        return self.update(table, name, archived=archived)
+
+    def resolve(self, table: str, text: str, *, latest: str = "created") -> str:
+        """The full name for a name, a unique beginning of one, ``@latest`` or ``@latest~2``; else a StoreError."""
+        source = _table(table)
+        match = _LATEST.fullmatch(text)
+        if match:
+            rows = self.list(table, order=f"-{latest}", limit=1, offset=int(match[1] or 0), columns=["name"])
+            if not rows:
+                raise StoreError(f"There is no {text} in '{table}': it holds fewer.")
+            return str(rows[0]["name"])
+        with self.db.read() as connection:
+            if connection.execute(select(source.c.name).where(source.c.name == text)).first():
+                return text
+            near = source.c.name.startswith(text, autoescape=True)
+            # SQLite's LIKE does not tell upper from lower case.
+            found = connection.execute(select(source.c.name).where(near).order_by(source.c.name).limit(50)).scalars()
+            names = [name for name in found if name.startswith(text)] if text else []
+        if len(names) == 1:
+            return str(names[0])
+        if not names:
+            raise StoreError(f"Nothing in '{table}' is called '{text}', or begins so.")
+        some = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
+        raise StoreError(f"'{text}' is the beginning of several names in '{table}'.", hint=f"one of: {some}")
+
+
+def _table(name: str) -> Table:
+    try:
+        return metadata.tables[name]
+    except KeyError:
+        raise StoreError(f"The workspace has no table '{name}'.") from None
+
+
+def _conditions(table: Table, where: Mapping[str, Any] | None) -> list[ColumnElement[bool]]:
+    return [_condition(table, name, value) for name, value in (where or {}).items()]
+
+
+def _condition(table: Table, name: str, value: Any) -> ColumnElement[bool]:
+    if name not in table.c:
+        raise StoreError(f"The table '{table.name}' has no column '{name}'.")
+    if value is None:
+        return table.c[name].is_(None)
+    if isinstance(value, list | tuple | set | frozenset):
+        return table.c[name].in_(list(value))
+    return table.c[name].__eq__(value)
