@@ -9,7 +9,7 @@ import difflib
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from promptflow.contracts.condition import Condition, parse_condition
 from promptflow.contracts.flow import (
@@ -63,12 +63,13 @@ def parse_flow(data: Any, file: Path, marks: Marks = None) -> Flow:
     reader = _Reader(data, marks)
     flow = reader.flow(file)
     problems = reader.problems or (check_graph(flow, reader.at) if flow else [])
-    if problems or flow is None:
+    if problems:
         raise_problems(problems, file)
+    assert flow is not None
     return replace(flow, warnings=tuple(reader.warnings))
 
 
-def raise_problems(problems: list[Problem], file: Path) -> None:
+def raise_problems(problems: list[Problem], file: Path) -> NoReturn:
     """Raise one error for all problems. Its class is that of the first, so that callers can catch what they know."""
     first = problems[0]
     error_class: Any = first.error_class or FlowFileError
@@ -317,7 +318,7 @@ class _Reader:
             return ToolType.FLOW
         value = item.get("type")
         try:
-            return ToolType(value)
+            return ToolType(str(value))
         except ValueError:
             known = ["python", "prompt", "llm", "custom_llm"]
             what = "has no type" if value is None else f"has the unknown type {value!r}"

@@ -70,12 +70,16 @@ def describe_entry(found: Any, name: str | None = None) -> Entry:
     """What a function, a class or an instance takes and returns. Raises GenerateFlowMetaJsonError where it cannot be
     a flow: a return annotation that is no text, dataclass or TypedDict."""
     cls = found if inspect.isclass(found) else None
+    if cls is not None and "__call__" not in _own(cls):
+        raise GenerateFlowMetaJsonError(
+            f"Generate meta failed, detail error:\nPython class entry '{cls.__name__}' does not have __call__ method."
+        )
     is_instance = not inspect.isroutine(found) and cls is None
     function = cls.__call__ if cls is not None else (found.__call__ if is_instance else found)
     entry_name = name or getattr(found, "__name__", None) or type(found).__name__
     inner = original(function)
     inputs, _ = function_inputs(inner)
-    init = function_inputs(cls.__init__)[0] if cls is not None and "__init__" in _own(cls) else {}  # type: ignore[misc]
+    init = function_inputs(cls.__init__)[0] if cls is not None and "__init__" in _own(cls) else {}
     return Entry(
         name=entry_name,
         function=found if not is_instance else found.__call__,
@@ -191,16 +195,17 @@ def _resolve_init(cls: type, init: Mapping[str, Any], connections: Callable[[str
 def _model_configuration(kind: type[Any], value: Any, connections: Callable[[str], Connection]) -> ModelConfiguration:
     if isinstance(value, dict):
         value = kind(**value)
-    if not isinstance(value, kind):
+    if not isinstance(value, ModelConfiguration) or not isinstance(value, kind):
         raise InvalidModelConfigValueType(f"Model config value is not an instance of {kind}, got {type(value)}")
     name = getattr(value, "connection", None)
     if not name:
         return value
-    connection = connections(name) if isinstance(name, str) else name
+    connection: Any = connections(name) if isinstance(name, str) else name
     if isinstance(value, AzureOpenAIModelConfiguration):
         return AzureOpenAIModelConfiguration.from_connection(
             connection=connection, azure_deployment=value.azure_deployment
         )
+    assert isinstance(value, OpenAIModelConfiguration)
     return OpenAIModelConfiguration.from_connection(connection=connection, model=value.model)
 
 

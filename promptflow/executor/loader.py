@@ -36,8 +36,24 @@ class Executor(Protocol):
     def has_aggregation(self) -> bool: ...
     def activated(self) -> Any: ...
     def apply_inputs(self, row: Mapping[str, Any], index: int | None = None) -> dict[str, Any]: ...
-    def run_line(self, inputs: Mapping[str, Any], **options: Any) -> LineResult: ...
-    async def run_line_async(self, inputs: Mapping[str, Any], **options: Any) -> LineResult: ...
+    def run_line(
+        self,
+        inputs: Mapping[str, Any],
+        *,
+        index: int | None = None,
+        run_id: str | None = None,
+        streaming: bool = False,
+        node_concurrency: int | None = None,
+    ) -> LineResult: ...
+    async def run_line_async(
+        self,
+        inputs: Mapping[str, Any],
+        *,
+        index: int | None = None,
+        run_id: str | None = None,
+        streaming: bool = False,
+        node_concurrency: int | None = None,
+    ) -> LineResult: ...
     def run_aggregation(
         self, inputs: Mapping[str, Any], aggregation_inputs: Mapping[str, Any], run_id: str | None = None
     ) -> AggregationResult: ...

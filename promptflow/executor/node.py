@@ -153,10 +153,9 @@ def _call_item(step: Step, loop: ForEach, arguments: dict[str, Any], item: Any) 
 
 def loop_items(step: Step, line: Line, loop: ForEach) -> list[Any]:
     over = loop.over
-    value = over
+    value: Any = over
     if isinstance(over, Reference):
-        value = None if over.node in line.bypassed else line.value(over)
-    value = unwrap(value)
+        value = None if over.node in line.bypassed else unwrap(line.value(over))
     if not isinstance(value, list | tuple):
         raise NodeInputValidationError(
             f"foreach of node '{step.name}' needs a list, found {type(value).__name__}.",

@@ -105,7 +105,6 @@ class ToolProvider:
         return [k for k, v in _init_parameters(cls).items() if v.default is inspect.Parameter.empty]
 
 
-@functools.cache
 def _init_parameters(cls: type) -> dict[str, inspect.Parameter]:
     kinds = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     parameters = inspect.signature(cls.__init__).parameters  # type: ignore[misc]
