@@ -76,8 +76,8 @@ class Store:
         target = _table(table)
         dialect = sqlite if self.db.is_sqlite else postgresql
         with self.db.write() as connection:
-            statement = dialect.insert(target).values(**row).on_conflict_do_nothing()
-            return connection.execute(statement).rowcount == 1
+            statement = dialect.insert(target).values(**row).on_conflict_do_nothing().returning(*target.primary_key)
+            return connection.execute(statement).first() is not None
 
     def append(self, table: str, rows: Iterable[Mapping[str, Any]]) -> None:
         """Insert rows that cannot be there yet."""

@@ -247,8 +247,10 @@ def _marked_error(error: Any, text: str, name: str) -> YamlParseError:
     mark = error.problem_mark or error.context_mark
     line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
     problem = error.problem or error.context or "invalid YAML"
-    lines = text.split("\n")
-    here = lines[line - 1] if line <= len(lines) else ""
+    lines = text.rstrip("\n").split("\n")
+    if line > len(lines):  # the parser was still waiting at the end
+        line, column = len(lines), len(lines[-1]) + 1
+    here = lines[line - 1]
     hint = ""
     if "\t" in here[: max(column, len(here) - len(here.lstrip()))]:
         problem, hint = "a tab stands where YAML wants spaces", "indent with spaces"
