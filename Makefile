@@ -46,7 +46,7 @@ check: install ## format, lint, types, floors
 	$(LIGHT)/bin/lint-imports
 
 bench: install-all ## every figure, as a ratio against a reference measured in the same run
-	$(ALL)/bin/python benchmarks/run.py
+	$(ALL)/bin/python -m benchmarks.run
 
 docs: install ## write docs/cli.md and the JSON Schema of flow files again
 	$(LIGHT)/bin/python -m docs.generate
