@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from promptflow.batch.engine import Executor
 from promptflow.contracts.run import AggregationResult, LineResult, Status
 from promptflow.contracts.types import AttrDict
+
+if TYPE_CHECKING:
+    from promptflow.executor.loader import Executor
 
 RESULTS = "__results__"  # what a flex flow's __aggregate__ gets
 

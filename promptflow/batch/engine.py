@@ -15,10 +15,11 @@ import time
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from promptflow.batch.limits import Limits
-from promptflow.contracts.run import AggregationResult, FlowRunInfo, LineResult, Status
+from promptflow.batch.output import line_output, routed_output
+from promptflow.contracts.run import FlowRunInfo, LineResult, Status
 from promptflow.exceptions import (
     BatchExecutionTimeoutError,
     LineExecutionTimeoutError,
@@ -27,30 +28,13 @@ from promptflow.exceptions import (
 )
 from promptflow.llm import background
 
+if TYPE_CHECKING:
+    from promptflow.executor.loader import Executor
+
 Row = Mapping[str, Any]
-Done = Callable[[LineResult, Row], None]
+Done = Callable[[LineResult, Row, str], None]
 
 _logger = logging.getLogger(__name__)
-
-
-class Executor(Protocol):
-    """What a batch needs of a loaded flow."""
-
-    flow: Any
-    prefers_async: bool
-
-    @property
-    def has_aggregation(self) -> bool: ...
-
-    def run_line(self, inputs: Row, *, index: int | None = None, run_id: str | None = None) -> LineResult: ...
-
-    async def run_line_async(
-        self, inputs: Row, *, index: int | None = None, run_id: str | None = None
-    ) -> LineResult: ...
-
-    def run_aggregation(
-        self, inputs: Mapping[str, Any], aggregation_inputs: Mapping[str, Any], run_id: str | None = None
-    ) -> AggregationResult: ...
 
 
 class _LineTimeout(BaseException):
@@ -95,13 +79,18 @@ def run_lines(
     limits: Limits,
     skip: Container[int] = (),
 ) -> bool:
-    """Run every line not in ``skip``; ``done(result, row)`` gets each result, one at a time, in order of completion.
+    """Run every line not in ``skip``; ``done(result, row, printed)`` gets each result, one at a time, as they come.
 
     Returns False when Ctrl-C stopped it early. Raises BatchExecutionTimeoutError after ``limits.batch_timeout``, and
     what ``lines`` or ``done`` raise; lines in flight are finished first, except at the timeout.
     """
     batch = _Batch(executor, iter(lines), done, run_id, limits, skip)
-    watch = _start_tasks(batch) if executor.prefers_async else _start_threads(batch)
+    with routed_output():
+        return _wait(batch, _start_tasks(batch) if executor.prefers_async else _start_threads(batch))
+
+
+def _wait(batch: _Batch, watch: Callable[[], float]) -> bool:
+    limits = batch.limits
     deadline = time.monotonic() + limits.batch_timeout if limits.batch_timeout else None
     interrupted = False
     while not batch.ended.is_set():
@@ -147,7 +136,9 @@ async def _run_tasks(batch: _Batch) -> None:
     async def work() -> None:
         while (line := batch.next_line()) is not None:
             number, row = line
-            batch.done(await _run_line_task(batch, number, row), row)
+            with line_output() as output:
+                result = await _run_line_task(batch, number, row)
+            batch.done(result, row, output.text)
 
     tasks = [asyncio.ensure_future(work()) for _ in range(batch.limits.workers)]
     for ended in asyncio.as_completed(tasks):
@@ -201,12 +192,13 @@ def _start_threads(batch: _Batch) -> Callable[[], float]:
                 number, row = line
                 worker.start, worker.started = _now(), time.monotonic()
                 worker.number, worker.row = number, row
-                result = _run_line(batch, number, row, worker.start)
+                with line_output() as output:
+                    result = _run_line(batch, number, row, worker.start)
                 with batch.lock:
                     if worker not in workers:  # given up: its line has failed already
                         return
                     worker.number = -1
-                    batch.done(result, row)
+                    batch.done(result, row, output.text)
         except _LineTimeout:
             return
         except BaseException as error:
@@ -234,7 +226,7 @@ def _start_threads(batch: _Batch) -> Callable[[], float]:
                     batch.executor, worker.row, worker.number, batch.run_id, error, worker.start or _now()
                 )
                 workers.remove(worker)
-                batch.done(result, worker.row)
+                batch.done(result, worker.row, "")
                 start()
         for worker in late:
             _interrupt(worker.thread)

@@ -68,7 +68,8 @@ class Run:
         self._is_archived: bool = kwargs.get("is_archived", False)
         self._resume_from: Run | str | None = kwargs.get("resume_from")
         self._dynamic_callable: Callable[..., Any] | None = kwargs.get("dynamic_callable")
-        self._code: Path | None = kwargs.get("code")  # where the entry of a callable flow lives
+        self._entry: str | None = kwargs.get("entry")  # "module:name" of a flow that is code; it lives in `flow`
+        self._process: str | None = kwargs.get("process")  # "host:pid" of a run that goes on
         self._flow_name: str = kwargs.get("flow_name") or _flow_name(self.flow)
         self._kind: str = kwargs.get("kind") or (flow_kind(self.flow) if self.flow is not None else "dag")
         self._properties = dict(properties or {})
@@ -148,7 +149,7 @@ class Run:
             init=self.init,
             kind=self._kind,
             flow_name=self._flow_name,
-            code=self._code,
+            entry=self._entry,
             dynamic_callable=self._dynamic_callable,
         )
         if self.display_name == self.name:

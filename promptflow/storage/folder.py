@@ -128,8 +128,11 @@ class RunWriter(RunFolder):
         self._flow_outputs = SortedLines(path / OUTPUT_FILE)
         self._nodes: set[str] = set()
 
-    def add_line(self, result: LineResult, row: Mapping[str, Any]) -> None:
-        """Write one line: its record, its nodes' records, its inputs and outputs. ``row``: the inputs as mapped."""
+    def add_line(self, result: LineResult, row: Mapping[str, Any], printed: str = "") -> None:
+        """Write one line: its record, its nodes' records, its inputs and outputs, its log.
+
+        ``row``: the inputs as mapped; ``printed``: what its code printed.
+        """
         info = result.run_info
         number = info.index or 0
         artifacts = self.path / "flow_artifacts"
@@ -138,14 +141,14 @@ class RunWriter(RunFolder):
         output = None
         if info.status is Status.Completed:
             output = to_json(info.output, default)
-            values = as_outputs(result.output)
+            values = as_outputs(info.output)
             relative = image_files(self.outputs_folder, info.message_format, absolute=False)
             self._flow_outputs.add(number, to_json({LINE_NUMBER: number, **values}, relative))
-            self._outputs.add(number, to_json({**as_outputs(info.output), LINE_NUMBER: number}, default))
+            self._outputs.add(number, to_json({**values, LINE_NUMBER: number}, default))
         _write(artifacts / line_file(number), to_json(_line_record(info, inputs, output), default))
         for node in result.node_run_infos.values():
             self.add_node(node)
-        if log := _line_log(result):
+        if log := _line_log(result, printed):
             _write(self.path / "flow_logs" / f"{number:09}.log", log.encode("utf-8", "replace"))
         self._inputs.add(number, inputs)
 
@@ -202,17 +205,13 @@ def _line_record(info: FlowRunInfo, inputs: bytes, output: bytes | None) -> dict
     }
 
 
-def _line_log(result: LineResult) -> str:
-    """What the line's nodes printed, and the error it ended with."""
-    parts = []
-    for name, node in result.node_run_infos.items():
-        for stream, text in (node.logs or {}).items():
-            if text:
-                parts.append(f"[{name} in line {node.index}] {stream}> {text.rstrip()}\n")
-    if result.run_info.error:
-        parts.append(f"{result.run_info.error.get('message', '')}\n")
-        parts.append((result.run_info.error.get("debugInfo") or {}).get("stackTrace", ""))
-    return "".join(parts)
+def _line_log(result: LineResult, printed: str) -> str:
+    """What the line printed, and the error it ended with."""
+    error = result.run_info.error
+    if not error:
+        return printed
+    trace = (error.get("debugInfo") or {}).get("stackTrace", "")
+    return f"{printed}{error.get('message', '')}\n{trace}"
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -1,0 +1,1 @@
+"""Door: `pf` under its old private spelling."""

@@ -1,0 +1,1 @@
+"""Doors: the SDK under its old private spelling."""

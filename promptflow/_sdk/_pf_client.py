@@ -1,0 +1,5 @@
+"""Door: `PFClient` under an old private spelling."""
+
+from promptflow.client import PFClient
+
+__all__ = ["PFClient"]

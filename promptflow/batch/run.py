@@ -1,0 +1,114 @@
+"""One batch run from data to run folder: lines, aggregation, records."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from promptflow.batch.aggregate import AggregationInputs, aggregate
+from promptflow.batch.engine import run_lines
+from promptflow.batch.limits import Limits
+from promptflow.batch.lines import Lines, read_lines
+from promptflow.batch.result import BatchResult
+from promptflow.contracts.run import LineResult, RunInfo, Status
+from promptflow.exceptions import ToolExecutionError, error_to_dict
+from promptflow.storage.folder import RunWriter
+
+if TYPE_CHECKING:
+    from promptflow.executor.loader import Executor
+
+Progress = Callable[[BatchResult], None]
+
+
+def flow_lines(executor: Executor, paths: Mapping[str, Path], mapping: Mapping[str, Any] | None) -> Lines:
+    """The lines that this flow is to run, from files by source name (``data``, ``run.inputs``, ``run.outputs``)."""
+    inputs = executor.flow.inputs
+    defaults = [name for name, definition in inputs.items() if definition.default is not None]
+    return read_lines(paths, mapping, inputs, defaults)
+
+
+def run_batch(
+    executor: Executor,
+    lines: Lines,
+    writer: RunWriter,
+    *,
+    run_id: str,
+    limits: Limits,
+    previous: Iterable[LineResult] = (),
+    progress: Progress | None = None,
+) -> BatchResult:
+    """Run all lines, then the aggregation, writing records as they come.
+
+    ``previous`` are completed lines of an earlier run: written as they are, not run again. What stopped the batch as
+    a whole is the result's ``exception``; it is not raised.
+    """
+    result = BatchResult(lines.total, _now())
+    kept = AggregationInputs()
+
+    def done(line: LineResult, row: Mapping[str, Any], printed: str = "") -> None:
+        writer.add_line(line, row, printed)
+        result.add(line)
+        if executor.has_aggregation:
+            kept.add(line)
+        if progress is not None:
+            progress(result)
+
+    try:
+        reused: set[int] = set()
+        for line in previous:
+            reused.add(line.run_info.index or 0)
+            done(line, {})
+        result.reused_lines = len(reused)
+        workers = max(1, min(limits.workers, result.total_lines - len(reused)))
+        finished = run_lines(executor, lines, done, run_id=run_id, limits=replace(limits, workers=workers), skip=reused)
+        if finished and executor.has_aggregation:
+            _aggregate(executor, kept, writer, result, run_id)
+        result.status = Status.Completed if finished else Status.Canceled
+    except KeyboardInterrupt:
+        result.status = Status.Canceled
+    except Exception as error:
+        result.status, result.exception = Status.Failed, error
+    result.end_time = _now()
+    return result
+
+
+def _aggregate(
+    executor: Executor, kept: AggregationInputs, writer: RunWriter, result: BatchResult, run_id: str
+) -> None:
+    start = _now()
+    try:
+        outcome = aggregate(executor, kept, run_id)
+    except Exception as error:  # the lines stand: the run is completed, its error says what failed
+        name = error.node_name if isinstance(error, ToolExecutionError) else "aggregation"
+        failure = error_to_dict(error, include_debug_info=True)
+        result.aggregation_errors[name] = failure
+        nodes = [_failed_node(name, failure, start, run_id)] if isinstance(error, ToolExecutionError) else []
+    else:
+        result.metrics = dict(outcome.metrics)
+        nodes = list(outcome.node_run_infos.values())
+    for node in nodes:
+        writer.add_node(node)
+        result.add_node(node)
+
+
+def _failed_node(name: str, error: dict[str, Any], start: datetime, run_id: str) -> RunInfo:
+    return RunInfo(
+        node=name,
+        flow_run_id=run_id,
+        run_id=f"{run_id}_{name}_reduce",
+        status=Status.Failed,
+        inputs=None,
+        output=None,
+        metrics=None,
+        error=error,
+        parent_run_id=run_id,
+        start_time=start,
+        end_time=_now(),
+    )
+
+
+def _now() -> datetime:
+    return datetime.now(UTC).replace(tzinfo=None)

@@ -1,0 +1,68 @@
+"""logs.txt: what happened in a run, as a reader of the run folder or `pf run stream` sees it."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+
+from promptflow.batch.result import BatchResult
+
+_run: ContextVar[str] = ContextVar("promptflow_run", default="")
+_logger = logging.getLogger("promptflow.batch")
+
+
+@contextmanager
+def run_log(file: Path, run_id: str) -> Iterator[logging.Logger]:
+    """Write what our loggers say about this run, in any thread that carries its context, into ``file``."""
+    handler = logging.FileHandler(file, encoding="utf-8", delay=True)
+    formatter = logging.Formatter("%(asctime)s %(process)7d %(name)-24s %(levelname)-8s %(message)s", _TIME)
+    formatter.converter = time.gmtime
+    handler.setFormatter(formatter)
+    handler.addFilter(lambda record: _run.get() == run_id)
+    root = logging.getLogger("promptflow")
+    before = root.level
+    token = _run.set(run_id)
+    root.addHandler(handler)
+    if root.getEffectiveLevel() > logging.INFO:
+        root.setLevel(logging.INFO)
+    try:
+        yield _logger
+    finally:
+        root.removeHandler(handler)
+        root.setLevel(before)
+        _run.reset(token)
+        handler.close()
+
+
+_TIME = "%Y-%m-%d %H:%M:%S +0000"
+
+
+class ProgressLog:
+    """One line per tenth of the lines, or per 10 seconds."""
+
+    def __init__(self, total: int) -> None:
+        self._total = total
+        self._step = max(1, total // 10)
+        self._next = self._step
+        self._time = time.monotonic()
+
+    def __call__(self, result: BatchResult) -> None:
+        ended = result.ended_lines
+        if ended < self._next and ended < self._total and (ended & 63 or time.monotonic() - self._time < 10):
+            return
+        self._next = ended + self._step
+        self._time = time.monotonic()
+        rate = ended / result.duration if result.duration > 0 else 0.0
+        left = (self._total - ended) / rate if rate else 0.0
+        _logger.info(
+            "Finished %d / %d lines, %d failed. %.1f lines/s, %.0f s left.",
+            ended,
+            self._total,
+            result.failed_lines,
+            rate,
+            left,
+        )

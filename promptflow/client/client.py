@@ -1,0 +1,163 @@
+"""`PFClient`: everything one can do with flows, runs, connections and tools, from Python."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from promptflow.client.flows import FlowOperations
+from promptflow.client.runs import RunOperations
+from promptflow.client.target import resolve_target
+from promptflow.client.testing import read_inputs
+from promptflow.entities.run import Run, run_name
+from promptflow.exceptions import PathNotFoundError, RunArgumentError
+from promptflow.workspace import Workspace
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+    from promptflow.client.connections import ConnectionOperations
+    from promptflow.client.tools import ToolOperations
+    from promptflow.client.traces import TraceOperations
+
+
+class PFClient:
+    """Flows, runs, connections and tools of one workspace.
+
+    ``config`` overrides settings (``{"connection.provider": "local"}``) for this client.
+    """
+
+    def __init__(self, config: Mapping[str, Any] | None = None, *, workspace: Workspace | None = None, **kwargs: Any):
+        self.workspace = workspace or Workspace.open()
+        self.config = dict(config or {})
+
+    @cached_property
+    def flows(self) -> FlowOperations:
+        return FlowOperations(self.workspace)
+
+    @cached_property
+    def runs(self) -> RunOperations:
+        return RunOperations(self.workspace)
+
+    @cached_property
+    def connections(self) -> ConnectionOperations:
+        from promptflow.client.connections import ConnectionOperations  # needs the database
+
+        return ConnectionOperations(self.workspace)
+
+    @cached_property
+    def tools(self) -> ToolOperations:
+        from promptflow.client.tools import ToolOperations  # looks through installed packages
+
+        return ToolOperations(self.workspace)
+
+    @cached_property
+    def traces(self) -> TraceOperations:
+        from promptflow.client.traces import TraceOperations  # needs the database
+
+        return TraceOperations(self.workspace)
+
+    def test(
+        self,
+        flow: str | PathLike[str] | Callable[..., Any],
+        *,
+        inputs: Mapping[str, Any] | str | PathLike[str] | None = None,
+        variant: str | None = None,
+        node: str | None = None,
+        environment_variables: Mapping[str, Any] | None = None,
+        init: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Run a flow, or one ``node`` of it, once; ``inputs`` may be a json or jsonl file. Returns the outputs.
+
+        Raises UserErrorException when an input is missing or the flow fails.
+        """
+        return self.flows.test(
+            flow,
+            inputs=read_inputs(inputs),
+            variant=variant,
+            node=node,
+            environment_variables=environment_variables,
+            init=init,
+        )
+
+    def run(
+        self,
+        flow: str | PathLike[str] | Callable[..., Any] | None = None,
+        *,
+        data: str | PathLike[str] | None = None,
+        run: str | Run | None = None,
+        column_mapping: dict[str, Any] | None = None,
+        variant: str | None = None,
+        connections: dict[str, dict[str, Any]] | None = None,
+        environment_variables: dict[str, str] | None = None,
+        name: str | None = None,
+        display_name: str | None = None,
+        tags: dict[str, str] | None = None,
+        resume_from: str | Run | None = None,
+        code: str | PathLike[str] | None = None,
+        init: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> Run:
+        """Run a flow over ``data``, over the outputs of another ``run``, or both; returns when it has ended.
+
+        ``flow`` is a folder, a file, ``"module:function"``, a function, a class (with ``init``) or an instance;
+        ``code`` is where the module lives. ``resume_from`` runs again what did not complete in an earlier run.
+        A run with failed lines is Completed; look at ``get_details`` and at its ``_to_dict()["error"]``.
+        """
+        given: dict[str, Any] = {
+            "flow": flow,
+            "data": data,
+            "run": run,
+            "column_mapping": column_mapping,
+            "variant": variant,
+            "connections": connections,
+            "environment_variables": environment_variables,
+            "init": init,
+        }
+        options = {key: kwargs[key] for key in ("stream", "progress") if key in kwargs}
+        if resume_from is not None:
+            unsupported = {key: value for key, value in given.items() if value}
+            if unsupported:
+                raise RunArgumentError(
+                    f"'resume_from' is not supported to be used with the with following parameters: {unsupported}. "
+                )
+            return self.runs.resume(run_name(resume_from), name=name, display_name=display_name, tags=tags, **options)
+        if flow is None or flow == "":
+            raise RunArgumentError("'flow' is required to create a run.")
+        target = resolve_target(flow, code)
+        if data and not Path(data).exists():
+            raise PathNotFoundError(f"data path {data} does not exist")
+        if not run and not data:
+            raise RunArgumentError("at least one of data or run must be provided")
+        if target.kind != "dag":
+            variant, connections = None, None
+        new = Run(
+            **{**given, "flow": target.path, "variant": variant, "connections": connections},
+            name=name,
+            display_name=display_name,
+            description=kwargs.get("description"),
+            tags=tags,
+            properties=kwargs.get("properties"),
+            kind=target.kind,
+            entry=target.entry,
+            dynamic_callable=target.function,
+        )
+        return self.runs.create_or_update(new, **options)
+
+    def stream(self, run: str | Run, raise_on_error: bool = True) -> Run:
+        """Print a run's log and a summary."""
+        return self.runs.stream(run, raise_on_error)
+
+    def get_details(self, run: str | Run, max_results: int = 100, all_results: bool = False) -> DataFrame:
+        """Inputs and outputs of a run as a DataFrame (needs pandas)."""
+        return self.runs.get_details(run, max_results=max_results, all_results=all_results)
+
+    def get_metrics(self, run: str | Run) -> dict[str, Any]:
+        return self.runs.get_metrics(run)
+
+    def visualize(self, runs: str | Run | Sequence[str | Run]) -> None:
+        """Open a page that compares runs."""
+        self.runs.visualize(runs)

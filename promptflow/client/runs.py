@@ -1,0 +1,207 @@
+"""`client.runs`: create, list, show, compare, delete runs."""
+
+from __future__ import annotations
+
+import sys
+import time
+import webbrowser
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+from promptflow.client.details import details_frame, details_rows
+from promptflow.client.records import is_alive, to_run
+from promptflow.entities.run import CANCELED, COMPLETED, FAILED, RUNNING, Run, run_name
+from promptflow.exceptions import InvalidRunStatusError, RunArgumentError, UserErrorException
+from promptflow.workspace import Workspace
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+    from promptflow.storage.runs import RunStore
+
+Rows = list[dict[str, Any]]
+
+MAX_LIST = 50
+MAX_DETAILS = 100
+
+
+class RunOperations:
+    """The runs of a workspace. Runs may be given by name or as `Run`."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+
+    @cached_property
+    def _store(self) -> RunStore:
+        from promptflow.storage.runs import RunStore  # imports SQLAlchemy: only those who use runs pay for it
+
+        return RunStore(self._workspace)
+
+    def create_or_update(self, run: Run, *, stream: bool = False, progress: Any = None, **kwargs: Any) -> Run:
+        """Submit a run and wait for its end. A name that is taken raises RunExistsError.
+
+        ``progress`` is called with the BatchResult so far after each line.
+        """
+        from promptflow.client.submit import submit  # loads executor and batch engine
+
+        if run.run is not None:
+            run.run = self._completed(run.run)
+        if run._resume_from is not None:
+            run._resume_from = self.get(run._resume_from)
+        submit(self._workspace, self._store, run, progress)
+        created = self.get(run.name)
+        return self.stream(created) if stream else created
+
+    def resume(self, resume_from: str | Run, **changes: Any) -> Run:
+        """A new run of the same things that runs only the lines which did not complete in ``resume_from``."""
+        old = to_run(self._store.get(run_name(resume_from)), self._workspace)
+        if old.status not in {COMPLETED, FAILED, CANCELED}:
+            if old.status != RUNNING or is_alive(old):
+                raise UserErrorException(f"Referenced run {old.name} is not completed, got status {old.status}")
+        options = {key: changes.pop(key) for key in ("stream", "progress") if key in changes}
+        new = old.copy(resume_from=old, **{key: value for key, value in changes.items() if value is not None})
+        return self.create_or_update(new, **options)
+
+    def list(
+        self,
+        max_results: int | None = MAX_LIST,
+        *,
+        list_view_type: Any = None,
+        archived_only: bool = False,
+        include_archived: bool = False,
+    ) -> list[Run]:
+        """The newest runs first."""
+        view = str(getattr(list_view_type, "value", list_view_type) or "")
+        archived_only = archived_only or view == "ArchivedOnly"
+        include_archived = include_archived or view == "All"
+        wanted = True if archived_only else None if include_archived else False
+        return [to_run(record) for record in self._store.list(max_results, archived=wanted)]
+
+    def get(self, name: str | Run) -> Run:
+        """Raises RunNotFoundError."""
+        return to_run(self._store.get(run_name(name)))
+
+    def find(self, name: str) -> Run:
+        """A run by name, by the unique beginning of a name, or as ``@latest``, ``@latest~1``…"""
+        if name.startswith("@latest"):
+            back = name.removeprefix("@latest").removeprefix("~") or "0"
+            runs = self._store.list(int(back) + 1 if back.isdigit() else 1, archived=None)
+            if back.isdigit() and len(runs) > int(back):
+                return to_run(runs[int(back)])
+            return self.get(name)
+        found = self._store.list(2, archived=None, prefix=name)
+        if len(found) == 1:
+            return to_run(found[0])
+        return self.get(name)
+
+    def update(
+        self,
+        name: str | Run,
+        display_name: str | None = None,
+        description: str | None = None,
+        tags: dict[str, str] | None = None,
+        **kwargs: Any,
+    ) -> Run:
+        """Change what describes a run; other fields are ignored."""
+        given: dict[str, Any] = {"display_name": display_name, "description": description, "tags": tags}
+        record = self._store.get(run_name(name))
+        self._store.save(replace(record, **{key: value for key, value in given.items() if value is not None}))
+        return self.get(name)
+
+    def archive(self, name: str | Run) -> Run:
+        """Hide a run from lists."""
+        return self._set_archived(name, True)
+
+    def restore(self, name: str | Run) -> Run:
+        return self._set_archived(name, False)
+
+    def delete(self, name: str | Run) -> None:
+        """Delete a run with its folder, for good."""
+        run = self.get(name)
+        if run.folder.exists():
+            run.folder.delete()
+        self._store.delete(run.name)
+
+    def get_details(self, name: str | Run, max_results: int = MAX_DETAILS, all_results: bool = False) -> DataFrame:
+        """Inputs and outputs as a DataFrame (needs pandas)."""
+        return details_frame(self.get(name).folder, None if all_results else _positive(max_results))
+
+    def details_rows(self, name: str | Run, max_results: int = MAX_DETAILS, all_results: bool = False) -> Rows:
+        """Inputs and outputs, one dictionary per line, values as they were."""
+        return details_rows(self.get(name).folder, None if all_results else _positive(max_results))
+
+    def get_metrics(self, name: str | Run) -> dict[str, Any]:
+        """What the aggregation logged. Raises InvalidRunStatusError when the run is not completed."""
+        run = self.get(name)
+        run.check_completed()
+        return run.folder.metrics()
+
+    def stream(self, name: str | Run, raise_on_error: bool = True, file: TextIO | None = None) -> Run:
+        """Print a run's log as it grows, then a summary. A failed run raises InvalidRunStatusError."""
+        file = file or sys.stdout
+        run = self.get(name)
+        printed = 0
+        while True:
+            log = run.folder.log()
+            file.write(log[printed:])
+            file.flush()
+            printed = len(log)
+            if run.status != RUNNING:
+                break
+            time.sleep(1)
+            run = self.get(run.name)
+        file.write(_summary(run))
+        if run.status in {FAILED, CANCELED}:
+            message = "Run is canceled."
+            if run.status == FAILED:
+                message = run.folder.error().get("message", "Run fails with unknown error.")
+            if raise_on_error:
+                raise InvalidRunStatusError(message)
+            file.write(f"{message}\n")
+        return run
+
+    def visualize(self, runs: Run | str | Sequence[Run | str], html_path: str | Path | None = None) -> Path:
+        """Write a page that compares runs, and open it in a browser unless ``html_path`` says where to write it."""
+        from promptflow.client.visualize import render_page  # reads the page's files
+
+        if isinstance(runs, str | Run):
+            runs = [runs]
+        found = [self.get(run) for run in runs]
+        for run in found:
+            run.check_completed()
+        path = Path(html_path) if html_path else found[0].folder.path / "visualize.html"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(render_page(found), encoding="utf-8")
+        if html_path is None:
+            webbrowser.open(path.resolve().as_uri())
+        return path
+
+    def _completed(self, run: Run | str) -> Run:
+        """The run that another one is made on; it must be completed."""
+        found = self.get(run)
+        if found.status != COMPLETED:
+            raise UserErrorException(f"Referenced run {found.name} is not completed, got status {found.status}")
+        return found
+
+    def _set_archived(self, name: str | Run, archived: bool) -> Run:
+        self._store.save(replace(self._store.get(run_name(name)), archived=archived))
+        return self.get(name)
+
+
+def _positive(value: Any) -> int:
+    if not isinstance(value, int) or value < 1:
+        raise RunArgumentError(f"'max_results' must be a positive integer, got {value!r}")
+    return value
+
+
+def _summary(run: Run) -> str:
+    duration = (run._end_time or datetime.now().astimezone()) - run._created_on
+    return (
+        "======= Run Summary =======\n\n"
+        f'Run name: "{run.name}"\nRun status: "{run.status}"\nStart time: "{run._created_on}"\n'
+        f'Duration: "{duration}"\nOutput path: "{run._output_path}"\n\n'
+    )

@@ -1,0 +1,200 @@
+"""Submitting a run: check it, record it, run it, keep what came of it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from promptflow.batch.columns import check_mapping
+from promptflow.batch.errors import run_error
+from promptflow.batch.limits import Limits
+from promptflow.batch.result import BatchResult
+from promptflow.batch.resume import previous_lines
+from promptflow.batch.run import Progress, flow_lines, run_batch
+from promptflow.batch.runlog import ProgressLog, run_log
+from promptflow.client.records import to_record
+from promptflow.contracts.flow import FLEX_FILES
+from promptflow.contracts.run import Status
+from promptflow.entities.run import CANCELED, COMPLETED, FAILED, RUNNING, Run
+from promptflow.exceptions import (
+    ConnectionNotFoundError,
+    InvalidFlowError,
+    PromptflowException,
+    UserErrorException,
+    ValidationException,
+    YamlParseError,
+)
+from promptflow.executor.loader import Executor, load_executor
+from promptflow.storage.folder import RunWriter
+from promptflow.storage.runs import RunStore
+from promptflow.storage.snapshot import copy_snapshot
+from promptflow.workspace import Workspace
+
+FLOW_FOLDER = "${flow_directory}"
+_BEFORE_RECORD = (InvalidFlowError, ConnectionNotFoundError, YamlParseError)
+_logger = logging.getLogger("promptflow.batch")
+
+
+def submit(workspace: Workspace, store: RunStore, run: Run, progress: Progress | None = None) -> Run:
+    """Run ``run`` to its end; its status, times and results are in the object and in the workspace.
+
+    What the user's data, mapping or flow did wrong fails the run and is in its error; what the user asked wrongly
+    (no data, an unknown variant, a taken name) is raised, and nothing is recorded.
+    """
+    _check(run)
+    limits = Limits.from_environment()
+    run._output_path = output_path(workspace, run)
+    run.display_name = run.formatted_display_name()
+    executor: Executor | None = None
+    failure: Exception | None = None
+    try:
+        executor = load(workspace, run)
+    except _BEFORE_RECORD:
+        raise
+    except PromptflowException as error:
+        failure = error
+    run._status, run._start_time = RUNNING, datetime.now().astimezone()
+    store.add(to_record(run, workspace))
+    try:
+        _run(run, executor, failure, limits, progress)
+    except BaseException:
+        run._status = FAILED
+        raise
+    finally:
+        run._end_time = datetime.now().astimezone()
+        store.save(to_record(run, workspace))
+    return run
+
+
+def load(workspace: Workspace, run: Run) -> Executor:
+    """The executor of a run's flow, with the run's variant, connections, init and environment."""
+    return load_executor(
+        run._dynamic_callable or run._entry or run.flow,
+        code=run.flow if run._dynamic_callable or run._entry else None,
+        variant=run.variant,
+        connections=run.connections or None,
+        init=run.init,
+        environment_variables=run.environment_variables or None,
+        workspace=workspace,
+    )
+
+
+def output_path(workspace: Workspace, run: Run) -> Path:
+    """Where the run's folder is: setting ``run.output_path``, else the workspace."""
+    setting = workspace.settings.get("run.output_path")
+    parent = Path(workspace.runs_folder)
+    if setting and run.flow is not None:
+        flow = run.flow if run.flow.is_dir() else run.flow.parent
+        chosen = Path(str(setting).replace(FLOW_FOLDER, flow.as_posix())).expanduser().resolve()
+        if chosen == flow:
+            _logger.warning("%s is no place for runs: setting run.output_path is ignored", setting)
+        else:
+            parent = chosen
+    return (parent / run.name).resolve()
+
+
+def _check(run: Run) -> None:
+    if not run.run and not run.data and not run._resume_from:
+        raise UserErrorException("Either run or data or resume from run must be specified for flow run.")
+    check_mapping(run.column_mapping)
+    if "/" in run.name or "\\" in run.name or run.name in {".", ".."}:
+        raise ValidationException(f"{run.name!r} is no name for a run: it may not hold a path.")
+
+
+def _run(
+    run: Run, executor: Executor | None, failure: Exception | None, limits: Limits, progress: Progress | None
+) -> None:
+    assert run._output_path is not None
+    writer = RunWriter(run._output_path)
+    result: BatchResult | None = None
+    with run_log(writer.log_file, run.name):
+        try:
+            if executor is None:
+                assert failure is not None
+                raise failure
+            with executor.activated():
+                lines = flow_lines(executor, _sources(run), run.column_mapping)
+                logged = ProgressLog(lines.total)
+                result = run_batch(
+                    executor,
+                    lines,
+                    writer,
+                    run_id=run.name,
+                    limits=limits,
+                    previous=_previous(run, executor),
+                    progress=_both(logged, progress),
+                )
+        except PromptflowException as error:
+            failure = error
+        finally:
+            _finish(run, executor, writer, result, failure)
+    failure = failure or (result.exception if result is not None else None)  # type: ignore[assignment]
+    if failure is not None and not isinstance(failure, UserErrorException):
+        raise failure
+
+
+def _finish(
+    run: Run, executor: Executor | None, writer: RunWriter, result: BatchResult | None, failure: Exception | None
+) -> None:
+    """Sort and close the files; write metrics, error and snapshot; set the run's status."""
+    writer.close()
+    _snapshot(run, executor, writer)
+    exception = failure or (result.exception if result is not None else None)
+    error = run_error(result, exception)
+    if error is not None:
+        writer.write_error(error)
+        _logger.error(error["message"])
+    if result is None:
+        run._status, run._properties["system_metrics"] = FAILED, {}
+        return
+    writer.write_metrics(result.metrics)
+    run._status = {Status.Completed: COMPLETED, Status.Canceled: CANCELED}.get(result.status, FAILED)
+    run._properties["system_metrics"] = result.system_metrics()
+    if result.failed_lines:
+        _logger.warning("%d out of %d runs failed in batch run.", result.failed_lines, result.total_lines)
+
+
+def _snapshot(run: Run, executor: Executor | None, writer: RunWriter) -> None:
+    assert run._output_path is not None and run.flow is not None
+    flow = run.flow if run.flow.is_dir() else run.flow.parent
+    folder = executor.flow.folder if executor is not None else flow
+    target = writer.path / "snapshot"
+    copy_snapshot(folder, target, leave_out=run._output_path.parent)
+    if run._entry and not (target / FLEX_FILES[0]).exists():
+        (target / FLEX_FILES[0]).write_text(f"entry: {run._entry}\n", encoding="utf-8")
+
+
+def _sources(run: Run) -> dict[str, Path]:
+    """Data files by the name that column mappings call them."""
+    sources: dict[str, Path] = {}
+    if run.data:
+        sources["data"] = Path(run.data).resolve()
+    if isinstance(run.run, Run):
+        folder = run.run.folder
+        sources["run.outputs"] = folder.path / "flow_outputs" / "output.jsonl"
+        if run.run.data:
+            sources["run.inputs"] = Path(run.run.data).resolve()
+        else:  # a run on a run: what it was given
+            sources["run.inputs"] = folder.path / "inputs.jsonl"
+    return sources
+
+
+def _previous(run: Run, executor: Executor) -> Iterable[Any]:
+    if not isinstance(run._resume_from, Run):
+        return ()
+    return previous_lines(run._resume_from.folder, executor, run.name)
+
+
+def _both(first: Progress, second: Progress | None) -> Callable[[BatchResult], None]:
+    if second is None:
+        return first
+    other = second
+
+    def both(result: BatchResult) -> None:
+        first(result)
+        other(result)
+
+    return both
