@@ -9,6 +9,7 @@ import contextlib
 import os
 import threading
 import weakref
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
 _BUSY_SECONDS = 60
-_UPGRADE_LOCK = 0x70666462  # of PostgreSQL's advisory locks; any number that no one else is likely to take
 
 
 class Database:
@@ -55,18 +55,21 @@ class Database:
             yield connection
 
     @contextlib.contextmanager
-    def write(self) -> Iterator[Connection]:
-        """A transaction: committed when the block ends, undone when it raises. SQLite has one writer at a time, and
-        others wait. Inside another write it is a part of that one, undone alone when it alone fails.
+    def write(self, *, lock: str = "") -> Iterator[Connection]:
+        """A transaction: committed when the block ends, undone when it raises; inside another write a part of that one,
+        undone alone when it alone fails. SQLite has one writer at a time, and others wait. PostgreSQL has many: who
+        reads, decides and writes names a ``lock``, which one transaction holds at a time.
         """
         open_write = self._open_write()
         if open_write is not None:
-            with self._errors(), open_write.begin_nested():
+            with self._errors(), self._savepoint(open_write):
+                self._lock(open_write, lock)
                 yield open_write
             return
         with self._errors(), self._connect() as connection:
             connection = connection.execution_options(pf_begin="BEGIN IMMEDIATE")
             with connection.begin():
+                self._lock(connection, lock)
                 self._mine.write = (os.getpid(), connection)
                 try:
                     yield connection
@@ -79,6 +82,27 @@ class Database:
             if self._engine is not None and self._pid == os.getpid():
                 self._engine.dispose()
             self._engine = None
+
+    @contextlib.contextmanager
+    def _savepoint(self, connection: Connection) -> Iterator[None]:
+        from sqlalchemy import exc
+
+        savepoint = connection.begin_nested()
+        try:
+            yield
+        except BaseException:
+            try:
+                savepoint.rollback()
+            except exc.DBAPIError:
+                # A full disk, or a lost server, has undone all of it: that is the error to tell. What the outer
+                # transaction still does must fail; on this connection it would be committed at once.
+                connection.invalidate()
+            raise
+        savepoint.commit()
+
+    def _lock(self, connection: Connection, name: str) -> None:
+        if name and not self.is_sqlite:
+            connection.exec_driver_sql("SELECT pg_advisory_xact_lock(%s)", (zlib.crc32(name.encode()),))
 
     def _open_write(self) -> Connection | None:
         pid, connection = getattr(self._mine, "write", None) or (0, None)
@@ -118,7 +142,7 @@ class Database:
             # Without isolation_level, sqlite3 leaves BEGIN to us: reads see one state, and writes take the lock first.
             connect = {"timeout": _BUSY_SECONDS, "check_same_thread": False, "isolation_level": None}
             engine = create_engine(self.url, hide_parameters=True, max_overflow=-1, connect_args=connect)
-        except (exc.ArgumentError, exc.NoSuchModuleError) as error:
+        except (exc.ArgumentError, exc.NoSuchModuleError, ValueError, ModuleNotFoundError) as error:
             raise WorkspaceError(
                 f"The database url {mask_password(self.url)!r} is not valid: use sqlite:///… or postgresql://….",
                 hint="look at PF_DATABASE_URL",
@@ -182,13 +206,13 @@ class Database:
             path = _sqlite_path(engine)
             make_folder(path.parent)
             with file_lock(path.with_name(f"{path.name}.lock")):
-                with contextlib.closing(engine.raw_connection()) as raw:
+                with engine.connect().execution_options(pf_begin="") as connection:
                     # Kept in the file. Switching fails at once when others have it open: hence under the lock.
-                    raw.cursor().execute("PRAGMA journal_mode = WAL")
+                    connection.exec_driver_sql("PRAGMA journal_mode = WAL")
                 yield
             return
         with engine.connect() as connection, connection.begin():
-            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_UPGRADE_LOCK})")
+            self._lock(connection, "promptflow.workspace.upgrade")
             yield
 
     @contextlib.contextmanager
@@ -202,6 +226,8 @@ class Database:
             if translated is None:
                 raise
             raise translated from error
+        except exc.PendingRollbackError as error:
+            raise WorkspaceError("The transaction was undone by an earlier error.") from error
 
 
 def sqlite_url(path: Path) -> str:
@@ -226,7 +252,9 @@ def _set_up_sqlite(connection: Any, record: Any) -> None:
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    connection.exec_driver_sql(connection.get_execution_options().get("pf_begin", "BEGIN"))
+    begin = connection.get_execution_options().get("pf_begin", "BEGIN")
+    if begin:
+        connection.exec_driver_sql(begin)
 
 
 def _is_missing_table(error: Any) -> bool:

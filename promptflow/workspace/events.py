@@ -7,13 +7,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import insert, select, text
+from sqlalchemy import insert, select
 
 from promptflow.workspace.clock import now_text
 from promptflow.workspace.db import Database
 from promptflow.workspace.tables import events
-
-_APPEND_LOCK = 0x70666576  # of PostgreSQL's advisory locks
 
 
 @dataclass(frozen=True)
@@ -36,10 +34,8 @@ class Events:
     def append(self, kind: str, subject: str, payload: Any = None) -> Event:
         """Add an event; part of the transaction around it, if there is one."""
         values = {"time": now_text(), "kind": kind, "subject": subject, "payload": {} if payload is None else payload}
-        with self.db.write() as connection:
-            if not self.db.is_sqlite:
-                # Ids are given out at insertion and seen at commit: without it, a reader could step over a late one.
-                connection.execute(text(f"SELECT pg_advisory_xact_lock({_APPEND_LOCK})"))
+        # Ids are given out at insertion and seen at commit: without the lock, a reader could step over a late one.
+        with self.db.write(lock="events") as connection:
             key = connection.execute(insert(events).values(**values)).inserted_primary_key
         return Event(id=int(key[0]) if key else 0, **values)
 

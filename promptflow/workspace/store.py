@@ -33,19 +33,19 @@ class Store:
         table: str,
         *,
         where: Mapping[str, Any] | None = None,
-        order: str = "name",
+        order: str = "",
         limit: int | None = None,
         offset: int = 0,
         columns: Sequence[str] = (),
     ) -> list[Row]:
-        """Rows that have the values of ``where`` (a list: one of them). ``order="-created"`` sorts downwards."""
+        """Rows that have the values of ``where`` (a list: one of them), by key; ``order="-created"``: newest first."""
         source = _table(table)
         chosen = [source.c[column] for column in columns] if columns else [source]
         statement = select(*chosen).where(*_conditions(source, where))
-        column = source.c[order.removeprefix("-")]
-        keys = [column.desc() if order.startswith("-") else column.asc()]
-        if "name" in source.c and column.name != "name":
-            keys.append(source.c.name.asc())
+        keys: list[ColumnElement[Any]] = list(source.primary_key)
+        if order:
+            column = source.c[order.removeprefix("-")]
+            keys.insert(0, column.desc() if order.startswith("-") else column.asc())
         statement = statement.order_by(*keys).offset(offset or None).limit(limit)
         with self.db.read() as connection:
             return [dict(row) for row in connection.execute(statement).mappings()]

@@ -54,8 +54,8 @@ runs = Table(
     Column("flow", Text),
     Column("data", Text),
     Column("parent", Name),
-    Column("archived", Boolean, nullable=False, server_default=false()),
     Column("record", Json, nullable=False),
+    Column("archived", Boolean, nullable=False, server_default=false()),
     Index("runs_created", "created"),
     Index("runs_parent", "parent"),
 )
