@@ -1,0 +1,1 @@
+"""Serving: engines that run models, and what stands before them."""
