@@ -1,0 +1,102 @@
+"""The table of commands: name -> where it is. A module is imported when its command runs, and not before."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Verb:
+    """Where one verb is (``module:NAME`` of a ``Command``) and the line that lists show."""
+
+    target: str
+    help: str
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    help: str
+    verbs: dict[str, Verb]
+
+
+COMMANDS: dict[str, Group | Verb] = {
+    "flow": Group(
+        "Make, test and check flows.",
+        {
+            "init": Verb("promptflow.cli.flow_init:INIT", "Make a new flow folder, or wrap a function you have."),
+            "save": Verb("promptflow.cli.flow:SAVE", "Save a function or a class as a flex flow."),
+            "test": Verb("promptflow.cli.flow_test:TEST", "Run a flow, or one node of it, on one set of inputs."),
+            "serve": Verb("promptflow.cli.flow:SERVE", "Serve a flow over HTTP (not in this release)."),
+            "build": Verb("promptflow.cli.flow:BUILD", "Build an image of a flow (not in this release)."),
+            "validate": Verb("promptflow.cli.flow:VALIDATE", "Check a flow file and list every error in it."),
+        },
+    ),
+    "run": Group(
+        "Run flows over data, and look at what came out.",
+        {
+            "create": Verb("promptflow.cli.run_create:CREATE", "Run a flow over the rows of a data file."),
+            "resume": Verb(
+                "promptflow.cli.run_create:RESUME", "Run again the rows of a run that failed or are absent."
+            ),
+            "update": Verb("promptflow.cli.run:UPDATE", "Change the display name, description or tags of a run."),
+            "stream": Verb("promptflow.cli.run:STREAM", "Print the log of a run until it ends."),
+            "list": Verb("promptflow.cli.run:LIST", "List runs, newest first."),
+            "show": Verb("promptflow.cli.run:SHOW", "Show the record of a run."),
+            "show-details": Verb("promptflow.cli.run:SHOW_DETAILS", "Show the inputs and outputs of a run's rows."),
+            "show-metrics": Verb("promptflow.cli.run:SHOW_METRICS", "Show the metrics of a run."),
+            "visualize": Verb("promptflow.cli.run:VISUALIZE", "Write an HTML page that compares runs."),
+            "archive": Verb("promptflow.cli.run:ARCHIVE", "Hide a run from lists."),
+            "restore": Verb("promptflow.cli.run:RESTORE", "Bring an archived run back."),
+            "delete": Verb("promptflow.cli.run:DELETE", "Delete a run and its files for good."),
+        },
+    ),
+    "connection": Group(
+        "Keep the addresses and keys of models and services.",
+        {
+            "create": Verb("promptflow.cli.connection:CREATE", "Save a connection from a YAML or .env file."),
+            "update": Verb("promptflow.cli.connection:UPDATE", "Change fields of a connection."),
+            "show": Verb("promptflow.cli.connection:SHOW", "Show a connection, secrets hidden."),
+            "list": Verb("promptflow.cli.connection:LIST", "List connections."),
+            "delete": Verb("promptflow.cli.connection:DELETE", "Delete a connection."),
+        },
+    ),
+    "config": Group(
+        "Settings of the workspace and of a project.",
+        {
+            "set": Verb("promptflow.cli.config:SET", "Change settings."),
+            "show": Verb("promptflow.cli.config:SHOW", "Show the settings in force, and where each comes from."),
+        },
+    ),
+    "tool": Group(
+        "Make, list and check tools.",
+        {
+            "init": Verb("promptflow.cli.tool:INIT", "Make a tool file, or a package of tools."),
+            "list": Verb("promptflow.cli.tool:LIST", "List the tools of this environment and of a flow."),
+            "validate": Verb("promptflow.cli.tool:VALIDATE", "Check the tools of a file, a module or a package."),
+        },
+    ),
+    "trace": Group(
+        "Look at the traces that flows leave.",
+        {
+            "list": Verb("promptflow.cli.trace:LIST", "List traces, newest first."),
+            "show": Verb("promptflow.cli.trace:SHOW", "Show the spans of one trace."),
+            "export": Verb("promptflow.cli.trace:EXPORT", "Write traces to a file: JSON lines or OTLP JSON."),
+            "delete": Verb("promptflow.cli.trace:DELETE", "Delete the traces of a run, a collection or a time."),
+        },
+    ),
+    "service": Group(
+        "The local collector that takes OTLP traces in.",
+        {
+            "start": Verb("promptflow.cli.service:START", "Start the collector."),
+            "stop": Verb("promptflow.cli.service:STOP", "Stop it."),
+            "status": Verb("promptflow.cli.service:STATUS", "Say whether it runs, and where."),
+        },
+    ),
+    "migrate": Group(
+        "Move an existing project here.",
+        {"check": Verb("promptflow.cli.migrate_check:CHECK", "Say what in a folder runs unchanged and what does not.")},
+    ),
+    "doctor": Verb("promptflow.cli.doctor:DOCTOR", "Look for what is wrong with this installation and workspace."),
+    "completion": Verb("promptflow.cli.completion:COMPLETION", "Print the completion script of a shell."),
+    "upgrade": Verb("promptflow.cli.upgrade:UPGRADE", "Say how to upgrade."),
+}

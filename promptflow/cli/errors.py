@@ -1,0 +1,84 @@
+"""How an error is told: three lines for a person, one JSON object for a program, an exit code for a script."""
+
+from __future__ import annotations
+
+import traceback
+from typing import Any
+
+from promptflow.cli import exits
+from promptflow.exceptions import FlowFileError, PromptflowException, UserErrorException, error_to_dict
+
+_BUG = "this looks like a fault in promptflow itself; --debug shows where"
+
+
+class UsageError(UserErrorException):
+    """The command line itself is wrong: exit code 2."""
+
+
+def exit_code(error: BaseException) -> int:
+    if isinstance(error, KeyboardInterrupt):
+        return exits.INTERRUPTED
+    return exits.USAGE if isinstance(error, UsageError) else exits.ERROR
+
+
+def three_lines(error: BaseException) -> str:
+    """`error: what`, `  at where`, `  hint: what to do`; once per problem for a file with several."""
+    problems = error.problems if isinstance(error, FlowFileError) else ()
+    if problems:
+        return "\n".join(_lines(str(_field(p, "message")), _place(p), _field(p, "hint")) for p in problems)
+    hint = getattr(error, "hint", "") or _hint(error)
+    return _lines(_message(error), getattr(error, "location", ""), hint)
+
+
+def as_json(error: BaseException, debug: bool = False) -> dict[str, Any]:
+    """The error record of run files, with `location`, `hint` and, for a flow file, every problem."""
+    record: dict[str, Any] = {"error": error_to_dict(error, include_debug_info=debug)}
+    record["location"] = getattr(error, "location", "")
+    record["hint"] = getattr(error, "hint", "") or _hint(error)
+    if isinstance(error, FlowFileError):
+        record["problems"] = [
+            {"message": _field(p, "message"), "location": _place(p), "hint": _field(p, "hint")} for p in error.problems
+        ]
+    return record
+
+
+def structured(error: BaseException, words: list[str]) -> dict[str, Any]:
+    """What PROMPTFLOW_STRUCTURE_EXCEPTION_OUTPUT=true asks for: the error record and the command."""
+    return {**error_to_dict(error, include_debug_info=True), "command": " ".join(["pf", *words])}
+
+
+def trace(error: BaseException) -> str:
+    return "".join(traceback.format_exception(error)).rstrip()
+
+
+def _lines(message: str, location: str, hint: str) -> str:
+    first, *more = message.splitlines() or [""]
+    lines = [f"error: {first}", *(f"  {line}" for line in more)]
+    if location:
+        lines.append(f"  at {location}")
+    if hint:
+        lines.append(f"  hint: {hint}")
+    return "\n".join(lines)
+
+
+def _message(error: BaseException) -> str:
+    if isinstance(error, PromptflowException):
+        return error.message
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+
+
+def _hint(error: BaseException) -> str:
+    known = isinstance(error, (UserErrorException, OSError, KeyboardInterrupt))
+    blames_user = isinstance(error, PromptflowException) and error.error_codes[:1] == ["UserError"]
+    return "" if known or blames_user else _BUG
+
+
+def _field(problem: Any, name: str) -> str:
+    value = problem.get(name, "") if isinstance(problem, dict) else getattr(problem, name, "")
+    return str(value or "") or (str(problem) if name == "message" else "")
+
+
+def _place(problem: Any) -> str:
+    return _field(problem, "location")

@@ -1,0 +1,87 @@
+"""One result in each format of `-o`: pure functions from data to text."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+FORMATS = ("table", "json", "jsonl", "yaml", "tsv", "quiet")
+
+
+def to_json(value: Any, indent: int | None = 4) -> str:
+    """JSON that every parser reads: NaN and infinities become null, what JSON lacks becomes text."""
+    try:
+        return json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False, default=_plain)
+    except ValueError:
+        return json.dumps(_finite(value), indent=indent, ensure_ascii=False, default=_plain)
+
+
+def to_jsonl(value: Any) -> str:
+    return "\n".join(to_json(item, indent=None) for item in _rows(value))
+
+
+def to_yaml(value: Any) -> str:
+    import yaml  # 15 ms, for this format only
+
+    data = json.loads(to_json(value))
+    return str(yaml.safe_dump(data, sort_keys=False, allow_unicode=True, default_flow_style=False)).rstrip("\n")
+
+
+def to_tsv(value: Any, columns: Sequence[str] = ()) -> str:
+    """A header and one line per row; tabs, line ends and backslashes in cells are escaped."""
+    rows = _rows(value)
+    names = list(columns) or column_names(rows)
+    lines = ["\t".join(names)]
+    lines += ["\t".join(_escape(cell(row.get(name))) for name in names) for row in rows]
+    return "\n".join(lines)
+
+
+def to_names(value: Any, key: str) -> str:
+    return "\n".join(str(row.get(key, "")) for row in _rows(value))
+
+
+def cell(value: Any) -> str:
+    """One value as one line of text."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        return f"{value:.6g}" if value == value else ""
+    return value if isinstance(value, str) else str(value) if isinstance(value, int) else to_json(value, indent=None)
+
+
+def one_line(text: str) -> str:
+    return text.replace("\r", "").replace("\n", "\\n").replace("\t", " ")
+
+
+def column_names(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    return list(dict.fromkeys(key for row in rows for key in row))
+
+
+def _rows(value: Any) -> list[Mapping[str, Any]]:
+    items = value if isinstance(value, list) else [value]
+    return [item if isinstance(item, Mapping) else {"value": item} for item in items]
+
+
+def _escape(text: str) -> str:
+    return text.replace("\\", "\\\\").replace("\t", "\\t").replace("\r", "\\r").replace("\n", "\\n")
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "isoformat"):
+        return value.isoformat()
+    if hasattr(value, "item"):  # a numpy scalar
+        return value.item()
+    return list(value) if isinstance(value, (set, tuple)) else str(value)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if value - value == 0 else None
+    if isinstance(value, Mapping):
+        return {str(k): _finite(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(v) for v in value]
+    return value

@@ -1,0 +1,21 @@
+"""The `pf` program. `pf --version` is answered here, before anything else of ours (or argparse) is imported."""
+
+import sys
+
+from promptflow._version import __version__
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one `pf` command line and return its exit code."""
+    words = sys.argv[1:] if argv is None else list(argv)
+    if words[:1] in (["--version"], ["-v"]):
+        sys.stdout.write(f'{{\n  "promptflow": "{__version__}"\n}}\n')
+        return 0
+    # Inside the function on purpose: the line above must not pay for it.
+    from promptflow.cli.dispatch import dispatch
+
+    return dispatch(words)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

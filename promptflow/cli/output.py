@@ -1,0 +1,91 @@
+"""Where words go: results to stdout, everything else to stderr. Nothing else in the package prints."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, TextIO
+
+from promptflow.cli import formats, style, table
+from promptflow.cli.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """The streams of one command and how it was asked to write on them. ``format`` is None where there is no `-o`."""
+
+    format: str | None = None
+    verbose: bool = False
+    debug: bool = False
+    no_color: bool = False
+    no_progress: bool = False
+    stdout: TextIO = field(default_factory=lambda: sys.stdout)
+    stderr: TextIO = field(default_factory=lambda: sys.stderr)
+
+    def result(
+        self, value: Any, *, columns: Sequence[str] = (), priority: Sequence[str] = (), name: str = "name"
+    ) -> None:
+        """Write a record (dict) or a list of them in the format that was asked for."""
+        match self.format or "json":
+            case "table":
+                self._table(value, columns, priority)
+            case "jsonl":
+                self.text(formats.to_jsonl(value))
+            case "yaml":
+                self.text(formats.to_yaml(value))
+            case "tsv":
+                self.text(formats.to_tsv(value, columns))
+            case "quiet":
+                self.text(formats.to_names(value, name))
+            case _:
+                self.text(formats.to_json(value))
+
+    def text(self, text: str) -> None:
+        """A piece of the result, as it is."""
+        if text:
+            print(text, file=self.stdout)
+
+    def note(self, text: str, color: str = "") -> None:
+        """Something worth knowing that is no result."""
+        print(style.paint(text, color, self._paints(self.stderr)) if color else text, file=self.stderr, flush=True)
+
+    def hint(self, text: str) -> None:
+        """The next useful command: on a terminal only."""
+        if style.is_terminal(self.stderr) and self.format != "quiet":
+            self.note(text, "dim")
+
+    def warn(self, text: str) -> None:
+        self.note(f"warning: {text}", "yellow")
+
+    def confirm(self, question: str, yes: bool) -> bool:
+        """Ask on a terminal; without one, only `-y` is an answer."""
+        if yes:
+            return True
+        if not style.is_terminal(sys.stdin):
+            raise UsageError(f"{question} There is no terminal to ask on.", hint="add -y to say yes")
+        self.stderr.write(f"{question} [y/N] ")
+        self.stderr.flush()
+        return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+    def _table(self, value: Any, columns: Sequence[str], priority: Sequence[str]) -> None:
+        if isinstance(value, dict):
+            self.text(table.record(value))
+            return
+        rows = [row if isinstance(row, dict) else {"value": row} for row in value]
+        if not style.is_terminal(self.stdout):
+            self.text(table.plain(rows, columns) if rows else "")
+            return
+        if not rows:
+            self.note("nothing to show", "dim")
+            return
+        dropped = table.boxed(
+            rows, self.stdout, width=shutil.get_terminal_size().columns, columns=columns, priority=priority,
+            color=self._paints(self.stdout), unicode=style.speaks_unicode(self.stdout),
+        )  # fmt: skip
+        if dropped:
+            self.note(f"not shown, the terminal is too narrow: {', '.join(dropped)} (-o json shows all)", "dim")
+
+    def _paints(self, stream: TextIO) -> bool:
+        return style.wants_color(stream, self.no_color)
