@@ -34,19 +34,20 @@ def build_messages(
     *,
     outside: Collection[str] = (),
     detail: str = "auto",
+    images: Iterable[Image] = (),
 ) -> list[Message]:
     """Render a chat prompt and split it into messages.
 
     ``outside`` names the inputs whose text comes from outside the flow: role lines in them stay text. Images among
-    the inputs become ``image_url`` parts, ``detail`` says how closely the model shall look at them.
+    the inputs, and ``images``, become ``image_url`` parts; ``detail`` says how closely the model shall look at them.
     """
     template = image_lines(template)
-    images = {str(image): image for image in find_images(inputs)}
+    known = {str(image): image for image in (*images, *find_images(inputs))}
     try:
         text = render(template, escape_inputs(inputs, outside))
     except JinjaTemplateError as error:
         raise JinjaTemplateError(unescape(error.message), hint=error.hint) from error.__cause__
-    return parse_chat(text, images, detail)
+    return parse_chat(text, known, detail)
 
 
 def parse_chat(

@@ -1,8 +1,8 @@
 """Text that comes from the outside must not open a message of its own.
 
 A chat prompt is text in which a line such as ``user:`` opens a message, and ``name:``, ``content:``, ``tool_call_id:``
-and ``tool_calls:`` mark its parts. ``escape`` puts a mark in front of every such word of a value before the value is
-rendered; after the prompt has been split into messages ``unescape`` takes the marks out again.
+and ``tool_calls:`` mark its parts. ``escape`` puts a mark into every such word of a value before the value is rendered;
+after the prompt has been split into messages ``unescape`` takes the marks out again.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def as_chat_list(value: Any) -> Any:
 
 
 def escape(value: Any) -> Any:
-    """``value`` with a mark before every word that could open a message or a part of one."""
+    """``value`` with a mark in every word that could open a message or a part of one."""
     if isinstance(value, str):
         if ":" not in value and "\n" not in value:
             return value
@@ -82,13 +82,10 @@ def escape(value: Any) -> Any:
 
 
 def _mark(match: re.Match[str]) -> str:
-    if match["role"]:
-        return f"{match['open']}{MARK}{match['role']}"
-    if match["part"]:
-        return MARK + match["part"]
-    if match["end"]:
-        return f"{match['last']}{MARK}{match['end']}"
-    return MARK
+    # Inside the word: the parts of a message are looked for anywhere in a line, not only at its start.
+    before = match["open"] or match["last"] or ""
+    word = match["role"] or match["part"] or match["end"] or ""
+    return f"{before}{word[:1]}{MARK}{word[1:]}"
 
 
 @overload
@@ -101,8 +98,8 @@ def unescape(value: Any) -> Any:
         return value.replace(MARK, "") if MARK in value else value
     if isinstance(value, dict):
         return {key: unescape(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [unescape(item) for item in value]
+    if type(value) in (list, tuple):
+        return type(value)(unescape(item) for item in value)
     return value
 
 

@@ -88,6 +88,7 @@ class ChunkStream:
 
     def close(self) -> None:
         """Stop reading; the connection is closed."""
+        self._ready.clear()
         if not self._over:
             self._end(None)
             stream_loop().submit(self._events.aclose())

@@ -24,6 +24,7 @@ from promptflow.llm.sse import EventParser, EventTooLong
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
+ToError = Callable[[Failure, int], Exception]  # the failure, and how often it was repeated
 
 CONNECT_SECONDS = 15.0
 READ_SECONDS = 600.0
@@ -64,20 +65,29 @@ async def _keep_session() -> AsyncGenerator[aiohttp.ClientSession, None]:
 
 
 async def post(
-    target: Endpoint, body: dict[str, Any], *, timeout: float | None = None, retries: RetryPolicy = DEFAULT_RETRIES
+    target: Endpoint,
+    body: dict[str, Any],
+    *,
+    timeout: float | None = None,
+    retries: RetryPolicy = DEFAULT_RETRIES,
+    to_error: ToError = user_error,
 ) -> dict[str, Any]:
-    """Send ``body`` as JSON; the answer's JSON. Raises WrappedOpenAIError once the policy gives up."""
+    """Send ``body`` as JSON; the answer's JSON. Raises what ``to_error`` makes once the policy gives up."""
     data = encode(body)
 
     async def once() -> dict[str, Any]:
         async with _exchange("POST", target, data, timeout) as response:
             return _decode(await _read(response))
 
-    return await _retrying(once, target, retries)
+    return await _retrying(once, target, retries, to_error)
 
 
 async def get(
-    target: Endpoint, *, timeout: float | None = None, retries: RetryPolicy = DEFAULT_RETRIES
+    target: Endpoint,
+    *,
+    timeout: float | None = None,
+    retries: RetryPolicy = DEFAULT_RETRIES,
+    to_error: ToError = user_error,
 ) -> dict[str, Any]:
     """The JSON object at a URL. Raises as `post`."""
 
@@ -85,7 +95,7 @@ async def get(
         async with _exchange("GET", target, None, timeout) as response:
             return _decode(await _read(response))
 
-    return await _retrying(once, target, retries)
+    return await _retrying(once, target, retries, to_error)
 
 
 async def stream(
@@ -107,7 +117,9 @@ async def stream(
         raise user_error(failure) from None
 
 
-async def _retrying(once: Callable[[], Awaitable[T]], target: Endpoint, policy: RetryPolicy) -> T:
+async def _retrying(
+    once: Callable[[], Awaitable[T]], target: Endpoint, policy: RetryPolicy, to_error: ToError = user_error
+) -> T:
     unprocessable = 0
     attempt = 0
     while True:
@@ -118,7 +130,7 @@ async def _retrying(once: Callable[[], Awaitable[T]], target: Endpoint, policy: 
             unprocessable = unprocessable + 1 if failure.status == 422 else 0
             wait = policy.wait(failure, attempt, unprocessable)
             if wait is None:
-                raise user_error(failure, attempt) from None
+                raise to_error(failure, attempt) from None
             attempt += 1
             logger.warning(
                 "%s: %s Try %d of %d in %.1f s.", failure.kind, failure.message, attempt, policy.retries, wait

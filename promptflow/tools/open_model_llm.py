@@ -1,0 +1,5 @@
+"""Door: open-weight models behind OpenAI-compatible servers."""
+
+from promptflow.llm.open_model import OpenModelLLM
+
+__all__ = ["OpenModelLLM"]

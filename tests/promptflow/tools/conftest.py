@@ -1,0 +1,3 @@
+from tests.fake_model import model_server
+
+__all__ = ["model_server"]
