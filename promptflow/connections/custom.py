@@ -58,7 +58,8 @@ class CustomConnection(_Connection):
             return self
         place = self.configs.get(MODULE_KEY) or module
         cls = find_strong_type(place, self.configs.get(TYPE_KEY) or to_class)
-        return cls(name=self.name, configs=self.configs, secrets=self.secrets)
+        converted: _Connection = cls(name=self.name, configs=self.configs, secrets=self.secrets)
+        return converted
 
 
 class CustomStrongTypeConnection(_Connection):

@@ -6,14 +6,13 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from promptflow.tracing.spool import spool_for
+from promptflow.workspace import Workspace
 
 if TYPE_CHECKING:
     from promptflow.tracing.spans import Span
-    from promptflow.workspace import Workspace
 
 Exporter = Callable[[Sequence["Span"]], None]
 
@@ -31,7 +30,7 @@ def active() -> tuple[Exporter, ...]:
     # The home may change while the process lives (tests, notebooks): it is looked at for every trace.
     home = os.environ.get("PF_HOME_DIRECTORY")
     if _default is None or _default[0] != home:
-        _default = (home, (*_of_home(home), *_added))
+        _default = (home, (*of_workspace(Workspace.open()), *_added))
     return _default[1]
 
 
@@ -66,11 +65,3 @@ def export_to(*exporters: Exporter, workspace: Workspace | None = None) -> Itera
         yield
     finally:
         _chosen.reset(token)
-
-
-def _of_home(home: str | None) -> tuple[Exporter, ...]:
-    try:
-        from promptflow.workspace import Workspace
-    except ImportError:  # the ground floor is still being laid
-        return (spool_for(Path(home or Path.home() / ".promptflow") / "traces").append,)
-    return of_workspace(Workspace.open())

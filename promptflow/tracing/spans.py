@@ -72,6 +72,10 @@ class Span:
         "tokens",
         "trace_id",
     )
+    parent_id: str
+    span_id: str
+    start_ns: int
+    trace_id: str
 
     def __init__(
         self, name: str, kind: str, inputs: Mapping[str, Any] | None = None, attributes: Mapping[str, Any] | None = None
@@ -126,6 +130,8 @@ class Span:
             self.record_error(error)
             self.end()
         elif not self._open:
+            if self.status == "Unset":
+                self.status = "Ok"
             self.end()
         elif self._mirror is not None:
             bridge.suspend(self._mirror)
@@ -255,6 +261,11 @@ def disabled() -> bool:
 def recording() -> bool:
     """Whether traces that start now are kept: unless PF_DISABLE_TRACING=true or ``trace.destination`` is none."""
     return not disabled() and bool(exporters.active())
+
+
+def wanted() -> bool:
+    """Whether a span that starts now is of use to anybody: it is kept, captured, or inside another."""
+    return not disabled() or bool(_sinks.get())
 
 
 @contextmanager
