@@ -220,5 +220,5 @@ def _walk(folder: Path) -> list[str]:
 
 def _check_name(name: str) -> None:
     path = PurePosixPath(name)
-    if not name or path.is_absolute() or ".." in path.parts or "\\" in name or "\0" in name or str(path) != name:
+    if not path.parts or path.is_absolute() or ".." in path.parts or "\\" in name or "\0" in name or str(path) != name:
         raise WorkspaceError(f"A kept folder names the file {name!r}, which would lie outside of it.")

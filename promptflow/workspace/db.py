@@ -127,7 +127,7 @@ class Database:
                 except BaseException:
                     engine.dispose()
                     raise
-                weakref.finalize(self, engine.dispose)
+                weakref.finalize(self, _dispose, engine, os.getpid())
                 self._engine, self._pid = engine, os.getpid()
 
     def _make_engine(self) -> Engine:
@@ -244,6 +244,10 @@ def _with_driver(url: str) -> str:
 
 def _sqlite_path(engine: Engine) -> Path:
     return Path(engine.url.database or "")
+
+
+def _dispose(engine: Engine, pid: int) -> None:
+    engine.dispose(close=pid == os.getpid())
 
 
 def _set_up_sqlite(connection: Any, record: Any) -> None:

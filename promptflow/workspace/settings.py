@@ -88,8 +88,8 @@ class Settings:
 
     def _sources(self) -> Iterator[str]:
         own = str(self.file)
-        folder = os.path.abspath(self._cwd or os.getcwd())
-        while True:
+        folder = _current_folder(self._cwd)
+        while folder:
             file = os.path.join(folder, _FILE)
             if file != own and os.path.isfile(file):
                 yield file
@@ -113,6 +113,13 @@ class Settings:
                 raise ValidationException("Settings must be a mapping of keys to values.", location=marks.location())
             known = self._files[file] = (stamp, data)
         return known[1]
+
+
+def _current_folder(given: str | Path | None) -> str:
+    try:
+        return os.path.abspath(given or os.getcwd())
+    except FileNotFoundError:  # deleted under our feet: then there is no project
+        return ""
 
 
 def variables(key: str) -> tuple[str, ...]:
