@@ -51,7 +51,8 @@ nodes:
 """
 FILES = {
     "tiny/flow.dag.yaml": TINY,
-    "tiny/shout.py": "from promptflow.core import tool\n\n\n@tool\ndef shout(text: str) -> str:\n    return text.upper()\n",
+    "tiny/shout.py": "from promptflow.core import tool\n\n\n@tool\ndef shout(text: str) -> str:\n"
+    "    return text.upper()\n",
     "py3/flow.dag.yaml": PYTHON,
     "py3/clean.py": "from promptflow.core import tool\n\n\n@tool\ndef clean(question: str) -> str:\n"
     "    return ' '.join(question.split()).lower()\n",
