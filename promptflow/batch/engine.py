@@ -95,7 +95,8 @@ def _wait(batch: _Batch, watch: Callable[[], float]) -> bool:
     interrupted = False
     while not batch.ended.is_set():
         try:
-            batch.ended.wait(min(watch(), _left(deadline)))
+            # Short waits: a signal that the system gave to another thread is seen when this one wakes.
+            batch.ended.wait(min(watch(), _left(deadline), 0.5))
         except KeyboardInterrupt:
             if interrupted:
                 raise

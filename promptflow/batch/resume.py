@@ -23,14 +23,13 @@ _ABSOLUTE = Path("/")  # the images in records have absolute paths
 
 def previous_lines(folder: RunFolder, executor: Executor, run_id: str) -> Iterator[LineResult]:
     """The completed lines in ``folder``, renamed to run ``run_id``. A record that cannot be read counts as absent."""
-    for record in folder.lines():
+    for record, node_records in folder.lines_with_nodes():
         if record.get("status") != Status.Completed.value:
             continue
-        number = record["index"]
         old = record["root_run_id"]
         try:
             record = load_images(record, _ABSOLUTE, record.get("message_format") or "basic")
-            nodes = {name: _node(info, old, run_id) for name, info in folder.line_nodes(number).items()}
+            nodes = {name: _node(info, old, run_id) for name, info in node_records.items()}
             info = _flow_info(record, old, run_id)
             references = _aggregation_inputs(executor, nodes)
         except (KeyError, TypeError, ValueError, PromptflowException):

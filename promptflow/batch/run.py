@@ -46,6 +46,7 @@ def run_batch(
     a whole is the result's ``exception``; it is not raised.
     """
     result = BatchResult(lines.total, _now())
+    writer.expect(lines.total)
     kept = AggregationInputs()
 
     def done(line: LineResult, row: Mapping[str, Any], printed: str = "") -> None:

@@ -22,6 +22,7 @@ from promptflow.entities.run import CANCELED, COMPLETED, FAILED, RUNNING, Run
 from promptflow.exceptions import (
     ConnectionNotFoundError,
     InvalidFlowError,
+    PathNotFoundError,
     PromptflowException,
     UserErrorException,
     ValidationException,
@@ -99,6 +100,11 @@ def output_path(workspace: Workspace, run: Run) -> Path:
 def _check(run: Run) -> None:
     if not run.run and not run.data and not run._resume_from:
         raise UserErrorException("Either run or data or resume from run must be specified for flow run.")
+    if run.data:
+        data = Path(run.data).resolve()  # now: the flow's folder is the working directory later
+        if not data.exists():
+            raise PathNotFoundError(f"data path {run.data} does not exist")
+        run.data = data.as_posix()
     check_mapping(run.column_mapping)
     if "/" in run.name or "\\" in run.name or run.name in {".", ".."}:
         raise ValidationException(f"{run.name!r} is no name for a run: it may not hold a path.")
@@ -153,8 +159,6 @@ def _finish(
     writer.write_metrics(result.metrics)
     run._status = {Status.Completed: COMPLETED, Status.Canceled: CANCELED}.get(result.status, FAILED)
     run._properties["system_metrics"] = result.system_metrics()
-    if result.failed_lines:
-        _logger.warning("%d out of %d runs failed in batch run.", result.failed_lines, result.total_lines)
 
 
 def _snapshot(run: Run, executor: Executor | None, writer: RunWriter) -> None:
@@ -171,7 +175,7 @@ def _sources(run: Run) -> dict[str, Path]:
     """Data files by the name that column mappings call them."""
     sources: dict[str, Path] = {}
     if run.data:
-        sources["data"] = Path(run.data).resolve()
+        sources["data"] = Path(run.data)
     if isinstance(run.run, Run):
         folder = run.run.folder
         sources["run.outputs"] = folder.path / "flow_outputs" / "output.jsonl"

@@ -22,7 +22,7 @@ class SortedLines:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._file = open_new(path)
+        self._file = open_file(path, os.O_TRUNC)
         self._lock = Lock()
         self._numbers = array("q")
         self._ends = array("q")
@@ -51,10 +51,33 @@ class SortedLines:
         os.replace(sorted_path, self.path)
 
 
-def open_new(path: Path | str) -> int:
-    """An empty file to write, in place of what was there. Raises WorkspaceError."""
+class AppendedFiles:
+    """Files that are appended to, the last few of them kept open: opening costs much more than writing."""
+
+    def __init__(self, keep: int = 64) -> None:
+        self._keep = keep
+        self._open: dict[str, int] = {}
+        self._lock = Lock()
+
+    def append(self, path: str, data: bytes) -> None:
+        with self._lock:
+            file = self._open.get(path)
+            if file is None:
+                if len(self._open) >= self._keep:
+                    os.close(self._open.pop(next(iter(self._open))))
+                file = self._open[path] = open_file(path, os.O_APPEND)
+            write_all(file, data, path)
+
+    def close(self) -> None:
+        with self._lock:
+            while self._open:
+                os.close(self._open.popitem()[1])
+
+
+def open_file(path: Path | str, how: int) -> int:
+    """A file to write: O_TRUNC for a new one, O_APPEND to add to one. Raises WorkspaceError."""
     try:
-        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | how, 0o666)
     except OSError as error:
         raise file_error("write", path, error) from error
 

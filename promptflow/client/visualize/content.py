@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from promptflow.entities.run import Run
-from promptflow.storage.folder import LINE_NUMBER, RunFolder, as_outputs
+from promptflow.storage.folder import LINE_NUMBER, as_outputs
 
 MAX_ROWS = 5_000  # of a run; the failed ones first
 MAX_TEXT = 20_000  # characters of one value
@@ -27,11 +27,15 @@ def page_content(runs: Sequence[Run]) -> dict[str, Any]:
 
 def _run(run: Run, label: str) -> dict[str, Any]:
     folder = run.folder
-    records = list(folder.lines())
+    nodes: dict[int, Iterable[Mapping[str, Any]]] = {}
+    records = []
+    for record, node_records in folder.lines_with_nodes():
+        records.append(record)
+        nodes[record["index"]] = node_records.values()
     failed = [record for record in records if record.get("status") != "Completed"]
     kept = _keep(records, failed)
     metrics = run.properties.get("system_metrics") or {}
-    lines = [_line(record, folder) for record in kept]
+    lines = [_line(record, nodes[record["index"]]) for record in kept]
     return {
         "label": label,
         "name": run.name,
@@ -69,7 +73,7 @@ def _index(record: dict[str, Any]) -> int:
     return int(record["index"])
 
 
-def _line(record: Mapping[str, Any], folder: RunFolder) -> dict[str, Any]:
+def _line(record: Mapping[str, Any], nodes: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     number = record["index"]
     metrics = record.get("system_metrics") or {}
     completed = record.get("status") == "Completed"
@@ -82,7 +86,7 @@ def _line(record: Mapping[str, Any], folder: RunFolder) -> dict[str, Any]:
         "error": _error(record.get("error")),
         "duration": metrics.get("duration"),
         "tokens": metrics.get("total_tokens"),
-        "nodes": _nodes(record, folder.line_nodes(number).values()),
+        "nodes": _nodes(record, nodes),
     }
 
 

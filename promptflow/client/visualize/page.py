@@ -11,7 +11,13 @@ from promptflow.client.visualize.content import page_content
 from promptflow.entities.run import Run
 from promptflow.storage.encode import to_json
 
-_UNSAFE: dict[str, str | int | None] = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
+_UNSAFE: dict[str, str | int | None] = {
+    "<": "\\u003c",
+    ">": "\\u003e",
+    "&": "\\u0026",
+    "\u2028": "\\u2028",
+    "\u2029": "\\u2029",
+}
 
 
 def render_page(runs: Sequence[Run]) -> str:
