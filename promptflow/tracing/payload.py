@@ -81,14 +81,16 @@ def _careful(value: Any) -> str:
 
 
 def _shown(value: Any, depth: int, seen: set[int]) -> Any:
-    if value is None or isinstance(value, bool) or type(value) in (str, int, float):
+    if type(value) is str:
+        return value.encode("utf-8", "replace").decode()  # half of a surrogate pair is no text
+    if value is None or isinstance(value, bool) or type(value) in (int, float):
         return value
     if depth > 40 or id(value) in seen:
         return f"<{type(value).__name__}>"
     seen = seen | {id(value)}
     try:
         if type(value) is dict:
-            return {str(key): _shown(item, depth + 1, seen) for key, item in value.items()}
+            return {_shown(str(key), 0, seen): _shown(item, depth + 1, seen) for key, item in value.items()}
         if type(value) is list:
             return [_shown(item, depth + 1, seen) for item in value]
         return _shown(default(value), depth + 1, seen)

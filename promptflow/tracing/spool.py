@@ -42,7 +42,11 @@ class Spool:
         self._path = self._folder / f"{os.getpid()}-{os.urandom(4).hex()}.jsonl"
 
     def append(self, spans: Sequence[Span]) -> None:
-        self._lines.append(dumps({"resource": resource, "spans": [_row(span) for span in spans]}))
+        """Take the spans of one trace."""
+        self.append_rows([row_of(span) for span in spans])
+
+    def append_rows(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        self._lines.append(dumps({"resource": resource, "spans": rows}))
         if len(self._lines) >= MAX_TRACES or monotonic() - self._written >= MAX_SECONDS:
             self.flush()
         elif self._timer is None:
@@ -105,7 +109,8 @@ def flush() -> None:
         spool.flush()
 
 
-def _row(span: Span) -> Mapping[str, Any]:
+def row_of(span: Span) -> dict[str, Any]:
+    """A span as the spool and the store hold it."""
     return {
         "trace_id": span.trace_id,
         "span_id": span.span_id,
