@@ -85,11 +85,9 @@ def load_flow_definition(file: Path) -> Flow | FlexFlow:
 
 
 def is_flex_file(file: Path) -> bool:
-    """By its name; a YAML of another name is a flex flow when it has an entry and no nodes."""
+    """By its name, or because it has an entry and no nodes, whatever it is called."""
     if file.name in FLEX_FILES:
         return True
-    if file.name in DAG_FILES:
-        return False
     data, _ = load_yaml(file)
     return isinstance(data, dict) and "entry" in data and "nodes" not in data
 
