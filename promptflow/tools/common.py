@@ -64,4 +64,3 @@ def build_messages(
 
 def find_referenced_image_set(kwargs: dict[str, Any]) -> set[Any]:
     return set(find_images(kwargs))
-
