@@ -33,7 +33,8 @@ def dispatch(words: list[str]) -> int:
         command = load(verb)
         args = build_parser(command, path).parse_args(rest)
         out = Output(
-            format=getattr(args, "format", None) if command.format else None,
+            format=(args.format or command.format) if command.format else None,
+            explicit=bool(command.format and args.format),
             verbose=args.verbose, debug=args.debug, no_color=args.no_color, no_progress=args.no_progress,
         )  # fmt: skip
         code = command.run(args, out) or exits.OK
@@ -87,7 +88,7 @@ def build_parser(command: Command, path: list[str]) -> ArgumentParser:
         command.arguments(parser)
     if command.format:
         parser.add_argument(
-            "-o", "--output", dest="format", choices=formats.FORMATS, default=command.format,
+            "-o", "--output", dest="format", choices=formats.FORMATS, 
             help=f"How to write the result ({command.format}).",
         )  # fmt: skip
     parser.add_argument("--verbose", action="store_true", help="Say more about what is done.")

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import traceback
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from promptflow.cli import exits
-from promptflow.exceptions import FlowFileError, PromptflowException, UserErrorException, error_to_dict
+from promptflow.exceptions import PromptflowException, UserErrorException, error_to_dict
 
+if TYPE_CHECKING:
+    from promptflow.contracts.flow import Problem
+
+_POSITION = re.compile(r":\d+:\d+( .*)?$")
 _BUG = "this looks like a fault in promptflow itself; --debug shows where"
 
 
@@ -23,11 +28,11 @@ def exit_code(error: BaseException) -> int:
 
 def three_lines(error: BaseException) -> str:
     """`error: what`, `  at where`, `  hint: what to do`; once per problem for a file with several."""
-    problems = error.problems if isinstance(error, FlowFileError) else ()
+    problems = getattr(error, "problems", ())
     if problems:
-        return "\n".join(_lines(str(_field(p, "message")), _place(p), _field(p, "hint")) for p in problems)
+        return "\n".join(report_lines(p.message, _place(error, p), p.hint) for p in problems)
     hint = getattr(error, "hint", "") or _hint(error)
-    return _lines(_message(error), getattr(error, "location", ""), hint)
+    return report_lines(_message(error), getattr(error, "location", ""), hint)
 
 
 def as_json(error: BaseException, debug: bool = False) -> dict[str, Any]:
@@ -35,10 +40,9 @@ def as_json(error: BaseException, debug: bool = False) -> dict[str, Any]:
     record: dict[str, Any] = {"error": error_to_dict(error, include_debug_info=debug)}
     record["location"] = getattr(error, "location", "")
     record["hint"] = getattr(error, "hint", "") or _hint(error)
-    if isinstance(error, FlowFileError):
-        record["problems"] = [
-            {"message": _field(p, "message"), "location": _place(p), "hint": _field(p, "hint")} for p in error.problems
-        ]
+    problems = getattr(error, "problems", ())
+    if problems:
+        record["problems"] = [{"message": p.message, "location": _place(error, p), "hint": p.hint} for p in problems]
     return record
 
 
@@ -51,7 +55,8 @@ def trace(error: BaseException) -> str:
     return "".join(traceback.format_exception(error)).rstrip()
 
 
-def _lines(message: str, location: str, hint: str) -> str:
+def report_lines(message: str, location: str = "", hint: str = "") -> str:
+    """The three lines themselves."""
     first, *more = message.splitlines() or [""]
     lines = [f"error: {first}", *(f"  {line}" for line in more)]
     if location:
@@ -75,10 +80,7 @@ def _hint(error: BaseException) -> str:
     return "" if known or blames_user else _BUG
 
 
-def _field(problem: Any, name: str) -> str:
-    value = problem.get(name, "") if isinstance(problem, dict) else getattr(problem, name, "")
-    return str(value or "") or (str(problem) if name == "message" else "")
-
-
-def _place(problem: Any) -> str:
-    return _field(problem, "location")
+def _place(error: BaseException, problem: Problem) -> str:
+    """`file:line:column node`; problems know their line, their error knows the file."""
+    file = _POSITION.sub("", getattr(error, "location", ""))
+    return f"{file}:{problem.line}:{problem.column} {problem.where}".rstrip() if problem.line else file

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field
 from typing import Any, TextIO
 
@@ -17,6 +19,7 @@ class Output:
     """The streams of one command and how it was asked to write on them. ``format`` is None where there is no `-o`."""
 
     format: str | None = None
+    explicit: bool = False  # the format was asked for, it is no default
     verbose: bool = False
     debug: bool = False
     no_color: bool = False
@@ -69,6 +72,13 @@ class Output:
         self.stderr.flush()
         return sys.stdin.readline().strip().lower() in ("y", "yes")
 
+    @contextmanager
+    def stdout_kept(self) -> Iterator[None]:
+        """Keep stdout for the result: what the user's code and its child processes print goes to stderr."""
+        self.stdout.flush()
+        with redirect_stdout(self.stderr), _descriptor_moved(self.stdout, self.stderr):
+            yield
+
     def _table(self, value: Any, columns: Sequence[str], priority: Sequence[str]) -> None:
         if isinstance(value, dict):
             self.text(table.record(value))
@@ -89,3 +99,20 @@ class Output:
 
     def _paints(self, stream: TextIO) -> bool:
         return style.wants_color(stream, self.no_color)
+
+
+@contextmanager
+def _descriptor_moved(source: TextIO, target: TextIO) -> Iterator[None]:
+    try:
+        number, other = source.fileno(), target.fileno()
+    except (OSError, AttributeError, ValueError):  # no real files: a test, a notebook
+        yield
+        return
+    saved = os.dup(number)
+    try:
+        os.dup2(other, number)
+        yield
+    finally:
+        source.flush()
+        os.dup2(saved, number)
+        os.close(saved)

@@ -1,0 +1,89 @@
+"""`pf flow test`."""
+
+from __future__ import annotations
+
+import argparse
+from argparse import ArgumentParser, Namespace
+from typing import Any
+
+from promptflow.cli.args import KeyValues, KeyValuesOrFile, add_environment_variables, add_init, read_values_file
+from promptflow.cli.chat import chat
+from promptflow.cli.command import Command
+from promptflow.cli.formats import to_json
+from promptflow.cli.output import Output
+from promptflow.client import PFClient
+from promptflow.exceptions import NotSupported
+from promptflow.tracing.spans import run_context
+
+
+def test(args: Namespace, out: Output) -> None:
+    if args.ui or args.multi_modal:
+        raise NotSupported(
+            "pf flow test --ui: the chat page is not part of this release", hint="--interactive talks in the terminal"
+        )
+    inputs = {**(read_values_file(args.input) if args.input else {}), **(args.inputs or {})}
+    client = PFClient(config=args.config)
+    with run_context(collection=args.collection):
+        if args.interactive:
+            chat(client, args, inputs, out)
+            return
+        with out.stdout_kept():
+            result = client.flows.test(
+                args.flow,
+                inputs=inputs,
+                variant=args.variant,
+                node=args.node,
+                environment_variables=args.environment_variables,
+                init=args.init,
+                streaming=False,
+                output_path=args.detail,
+            )
+            result = whole(result)
+    if isinstance(result, (dict, list)):
+        out.result(result)
+    else:
+        out.text(to_json(result) if out.explicit else str(result))
+
+
+test.__test__ = False  # type: ignore[attr-defined]  # no test, whatever pytest thinks of its name
+
+
+def whole(value: Any) -> Any:
+    """A streamed answer as one text."""
+    return "".join(map(str, value)) if hasattr(value, "__next__") else value
+
+
+def _arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--flow", required=True, help="A flow folder or file, a .prompty, or module:function.")
+    parser.add_argument("--node", help="Run this node only.")
+    parser.add_argument("--variant", metavar="${NODE.VARIANT}", help="The variant to run.")
+    parser.add_argument(
+        "--inputs", action=KeyValuesOrFile, nargs="+", metavar="KEY=VALUE",
+        help="Inputs, or one .json or .jsonl file that holds them.",
+    )  # fmt: skip
+    add_environment_variables(parser)
+    add_init(parser)
+    parser.add_argument("--interactive", action="store_true", help="Talk to a chat flow in the terminal.")
+    parser.add_argument("--ui", action="store_true", help="Talk to a chat flow on a page (not in this release).")
+    parser.add_argument("--collection", help="The collection of traces that this test belongs to.")
+    parser.add_argument(
+        "--detail", metavar="FOLDER", help="Where to keep the records of the test (<flow>/.promptflow)."
+    )
+    parser.add_argument("--input", help=argparse.SUPPRESS)
+    parser.add_argument("--multi-modal", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--skip-open-browser", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--config", action=KeyValues, nargs="+", help=argparse.SUPPRESS)
+    parser.add_argument("--url-params", action=KeyValues, nargs="+", help=argparse.SUPPRESS)
+    parser.add_argument("--port", help=argparse.SUPPRESS)
+
+
+TEST = Command(
+    test, "Run a flow, or one node of it, on one set of inputs, and print the outputs.", _arguments,
+    (
+        "pf flow test --flow my_flow --inputs question='What is a flow?'",
+        "pf flow test --flow my_flow --inputs rows.jsonl --variant '${ask.variant_1}'",
+        "pf flow test --flow my_flow --node fetch --inputs url=http://localhost:8000",
+        "pf flow test --flow my_chat --interactive",
+    ),
+    "json",
+)  # fmt: skip

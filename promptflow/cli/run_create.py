@@ -1,0 +1,180 @@
+"""`pf run create` and `pf run resume`."""
+
+from __future__ import annotations
+
+import os
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+from typing import Any
+
+from promptflow.cli import exits
+from promptflow.cli.args import KeyValues, add_environment_variables, add_init, add_set
+from promptflow.cli.command import Command
+from promptflow.cli.errors import report_lines
+from promptflow.cli.gates import ANY, parse_fail_on
+from promptflow.cli.names import find_run
+from promptflow.cli.output import Output
+from promptflow.cli.overrides import apply
+from promptflow.cli.progress import progress
+from promptflow.cli.run import failed_lines, metadata, record, total_lines
+from promptflow.client import PFClient, load_run
+from promptflow.entities.run import Run
+from promptflow.exceptions import UserErrorException
+from promptflow.workspace.yamlfile import load_yaml
+
+_SPEC_KEYS = (
+    "name display_name description tags properties flow data run column_mapping variant environment_variables "
+    "connections init resources identity runtime"
+).split()
+
+
+def create(args: Namespace, out: Output) -> int:
+    sources = [s for s in ("file", "flow", "source", "resume_from") if getattr(args, s)]
+    if len(sources) > 1:
+        raise UserErrorException("give one of --file, --flow, --source and --resume-from, not several")
+    if not sources:
+        raise UserErrorException(
+            "To create a run, one of [file, flow, source] must be specified.", hint="add --flow FOLDER"
+        )
+    client = PFClient()
+    if args.resume_from:
+        return _resume(client, args.resume_from, args, out)
+    if args.source:
+        run = client.runs.import_folder(args.source, name=args.name, **metadata(args.overrides or {}))
+        out.result(record(run))
+        return exits.OK
+    spec = _spec(client, args)
+    if args.dry_run:
+        out.result(spec)
+        return exits.OK
+    with progress(out) as shown, out.stdout_kept():
+        run = _submit(client, args, spec, shown)
+    return _tell(client, run, args, out)
+
+
+def resume(args: Namespace, out: Output) -> int:
+    args.name = args.new_name
+    return _resume(PFClient(), args.run_name, args, out)
+
+
+def _resume(client: PFClient, name: str, args: Namespace, out: Output) -> int:
+    old = find_run(client, name)
+    changes = metadata(args.overrides or {})
+    with progress(out) as shown, out.stdout_kept():
+        run = client.runs.resume(old.name, name=args.name, progress=shown, **changes)
+    return _tell(client, run, args, out)
+
+
+def _spec(client: PFClient, args: Namespace) -> dict[str, Any]:
+    """The effective specification: the file's values, the flags' over them, `--set` over all."""
+    spec: dict[str, Any] = {}
+    if args.file:
+        spec, _ = load_yaml(Path(args.file))
+        spec = dict(spec) if isinstance(spec, dict) else {}
+    flags = {
+        "flow": args.flow,
+        "name": args.name,
+        "variant": args.variant,
+        "data": args.data,
+        "run": find_run(client, args.run).name if args.run else None,
+        "column_mapping": args.column_mapping,
+        "environment_variables": args.environment_variables,
+        "connections": apply({}, args.connections, typed=False) if args.connections else None,
+        "init": args.init,
+    }
+    spec.update({key: value for key, value in flags.items() if value is not None})
+    return apply(spec, args.overrides, known=_SPEC_KEYS)
+
+
+def _submit(client: PFClient, args: Namespace, spec: dict[str, Any], shown: Any) -> Run:
+    if args.file:
+        given, _ = load_yaml(Path(args.file))
+        changed = {key: value for key, value in spec.items() if not isinstance(given, dict) or given.get(key) != value}
+        run = load_run(args.file, params_override=[_rebased(changed, args)])
+        return client.runs.create_or_update(run, progress=shown)
+    known = {key: value for key, value in spec.items() if key not in ("resources", "identity", "runtime")}
+    return client.run(progress=shown, **known)
+
+
+def _rebased(changed: dict[str, Any], args: Namespace) -> dict[str, Any]:
+    """`--data` beside `--file` is relative to the file, as it always was, unless it is there as given."""
+    data = changed.get("data")
+    if isinstance(data, str) and not Path(data).exists():
+        changed["data"] = str(Path(args.file).parent / data)
+    return changed
+
+
+def _tell(client: PFClient, run: Run, args: Namespace, out: Output) -> int:
+    """Show the record; the exit code says whether rows failed."""
+    if args.stream:
+        client.runs.stream(run.name, raise_on_error=False, file=out.stderr)
+    out.result(record(run))
+    compat = os.environ.get("PF_COMPAT", "").startswith("1.")
+    if run.status == "Canceled":
+        out.note(f"resume with: pf run resume {run.name}")
+        return exits.INTERRUPTED
+    if run.status == "Failed":
+        out.note(
+            report_lines(run.folder.error().get("message") or "the run failed", hint=f"pf run show -n {run.name}"),
+            "red",
+        )
+        return exits.OK if compat and not args.stream else exits.ERROR
+    failed, total = failed_lines(run) or 0, total_lines(run)
+    if failed:
+        out.note(f"{failed} of {total} rows failed; run them again with: pf run resume {run.name}", "yellow")
+    out.hint(f"pf run show-details -n {run.name}")
+    return exits.ROWS_FAILED if args.fail_on.fails(failed, total) and not compat else exits.OK
+
+
+def _ending_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("-s", "--stream", action="store_true", help="Print the log of the run (on stderr).")
+    parser.add_argument(
+        "--fail-on", type=parse_fail_on, default=ANY, metavar="any|N|N%%|never",
+        help="From how many failed rows on the exit code is 3 (any).",
+    )  # fmt: skip
+
+
+def _create_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("-f", "--file", help="A run YAML file; flags and --set win over it.")
+    parser.add_argument("--flow", help="A flow folder or file, a .prompty, or module:function.")
+    parser.add_argument("--data", help="The data: csv, tsv, json, jsonl, parquet or a folder of such files.")
+    parser.add_argument("--run", metavar="NAME", help="A run whose outputs (and data) are read as well.")
+    parser.add_argument(
+        "--column-mapping", action=KeyValues, nargs="+", metavar="INPUT=SOURCE",
+        help="Where inputs come from: ${data.x}, ${run.inputs.x}, ${run.outputs.x} or a constant.",
+    )  # fmt: skip
+    parser.add_argument("-n", "--name", help="Name of the run; made up without it.")
+    parser.add_argument("--variant", metavar="${NODE.VARIANT}", help="The variant to run.")
+    parser.add_argument(
+        "--connections", action=KeyValues, nargs="+", metavar="NODE.KEY=VALUE",
+        help="Connections and models of nodes: ask.connection=mine ask.model=gpt-4o.",
+    )  # fmt: skip
+    add_environment_variables(parser)
+    add_init(parser)
+    add_set(parser, "Set anything of the run specification: tags.team=search column_mapping.q='${data.q}'.")
+    parser.add_argument("--resume-from", metavar="NAME", help="A run to complete: only its failed and absent rows run.")
+    parser.add_argument("--source", metavar="FOLDER", help="The folder of a run from elsewhere, to take in.")
+    parser.add_argument("--dry-run", action="store_true", help="Show the specification and run nothing.")
+    _ending_arguments(parser)
+
+
+def _resume_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("run_name", metavar="NAME", help="The run to complete; a unique prefix or @latest will do.")
+    parser.add_argument("--new-name", metavar="NAME", help="Name of the new run; made up without it.")
+    add_set(parser, "display_name=..., description=..., tags.KEY=... of the new run.")
+    _ending_arguments(parser)
+
+
+CREATE = Command(
+    create, "Run a flow over the rows of a data file, and wait for its end.", _create_arguments,
+    (
+        "pf run create --flow my_flow --data rows.jsonl --column-mapping question='${data.q}'",
+        "pf run create -f run.yaml --set tags.team=search",
+        "pf run create --flow evaluate --data rows.jsonl --run @latest --column-mapping answer='${run.outputs.answer}'",
+    ),
+    "json",
+)  # fmt: skip
+RESUME = Command(
+    resume, "Make a new run that runs again only the rows that failed or are absent in an earlier one.",
+    _resume_arguments, ("pf run resume @latest",), "json",
+)  # fmt: skip
