@@ -26,7 +26,9 @@ Progress = Callable[[BatchResult], None]
 def flow_lines(executor: Executor, paths: Mapping[str, Path], mapping: Mapping[str, Any] | None) -> Lines:
     """The lines that this flow is to run, from files by source name (``data``, ``run.inputs``, ``run.outputs``)."""
     inputs = executor.flow.inputs
-    defaults = [name for name, definition in inputs.items() if definition.default is not None]
+    # A null default is none in YAML, but one in Python: def flow(question, history=None)
+    in_code = executor.flow.kind != "dag"
+    defaults = [name for name, i in inputs.items() if i.default is not None or (in_code and i.has_default)]
     return read_lines(paths, mapping, inputs, defaults)
 
 

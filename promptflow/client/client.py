@@ -5,23 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from os import PathLike
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from promptflow.client.flows import FlowOperations
-from promptflow.client.runs import RunOperations
-from promptflow.client.target import resolve_target
 from promptflow.client.testing import read_inputs
-from promptflow.entities.run import Run, run_name
-from promptflow.exceptions import PathNotFoundError, RunArgumentError
 from promptflow.workspace import Workspace
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
     from promptflow.client.connections import ConnectionOperations
+    from promptflow.client.runs import RunOperations
     from promptflow.client.tools import ToolOperations
     from promptflow.client.traces import TraceOperations
+    from promptflow.entities.run import Run
 
 
 class PFClient:
@@ -40,6 +37,8 @@ class PFClient:
 
     @cached_property
     def runs(self) -> RunOperations:
+        from promptflow.client.runs import RunOperations  # runs are not needed to test a flow
+
         return RunOperations(self.workspace)
 
     @cached_property
@@ -107,45 +106,25 @@ class PFClient:
         ``code`` is where the module lives. ``resume_from`` runs again what did not complete in an earlier run.
         A run with failed lines is Completed; look at ``get_details`` and at its ``_to_dict()["error"]``.
         """
-        given: dict[str, Any] = {
-            "flow": flow,
-            "data": data,
-            "run": run,
-            "column_mapping": column_mapping,
-            "variant": variant,
-            "connections": connections,
-            "environment_variables": environment_variables,
-            "init": init,
-        }
-        options = {key: kwargs[key] for key in ("stream", "progress") if key in kwargs}
-        if resume_from is not None:
-            unsupported = {key: value for key, value in given.items() if value}
-            if unsupported:
-                raise RunArgumentError(
-                    f"'resume_from' is not supported to be used with the with following parameters: {unsupported}. "
-                )
-            return self.runs.resume(run_name(resume_from), name=name, display_name=display_name, tags=tags, **options)
-        if flow is None or flow == "":
-            raise RunArgumentError("'flow' is required to create a run.")
-        target = resolve_target(flow, code)
-        if data and not Path(data).exists():
-            raise PathNotFoundError(f"data path {data} does not exist")
-        if not run and not data:
-            raise RunArgumentError("at least one of data or run must be provided")
-        if target.kind != "dag":
-            variant, connections = None, None
-        new = Run(
-            **{**given, "flow": target.path, "variant": variant, "connections": connections},
+        from promptflow.client.create import create_run  # runs are not needed to test a flow
+
+        return create_run(
+            self.runs,
+            flow=flow,
+            data=data,
+            run=run,
+            column_mapping=column_mapping,
+            variant=variant,
+            connections=connections,
+            environment_variables=environment_variables,
             name=name,
             display_name=display_name,
-            description=kwargs.get("description"),
             tags=tags,
-            properties=kwargs.get("properties"),
-            kind=target.kind,
-            entry=target.entry,
-            dynamic_callable=target.function,
+            resume_from=resume_from,
+            code=code,
+            init=init,
+            **kwargs,
         )
-        return self.runs.create_or_update(new, **options)
 
     def stream(self, run: str | Run, raise_on_error: bool = True) -> Run:
         """Print a run's log and a summary."""

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from promptflow.client.signature import describe, save_flow
 from promptflow.client.testing import read_inputs, test_flow
-from promptflow.client.validation import ValidationResult, validate_flow
 from promptflow.exceptions import NotSupported
 from promptflow.workspace import Workspace
+
+if TYPE_CHECKING:
+    from promptflow.client.validation import ValidationResult
+
+# What only some verbs need is imported by them: `pf flow test` starts without it.
 
 
 class FlowOperations:
@@ -48,10 +51,14 @@ class FlowOperations:
 
     def validate(self, flow: str | PathLike[str], *, raise_error: bool = False, **kwargs: Any) -> ValidationResult:
         """Every error and warning of a flow: its file, its tools. ``raise_error`` raises the errors."""
+        from promptflow.client.validation import validate_flow
+
         return validate_flow(Path(flow), self._workspace, raise_error=raise_error)
 
     def infer_signature(self, entry: Any, **kwargs: Any) -> dict[str, Any]:
         """Inputs, outputs and init of a function, a class, or a loaded flow, by name, as YAML holds them."""
+        from promptflow.client.signature import describe
+
         return describe(entry, include_primitive_output=kwargs.get("include_primitive_output", False))
 
     def save(
@@ -67,6 +74,8 @@ class FlowOperations:
         **kwargs: Any,
     ) -> None:
         """Write the flow.flex.yaml of a function or class: into its folder, or with a copy of it into ``path``."""
+        from promptflow.client.signature import save_flow
+
         save_flow(
             entry,
             code=Path(code) if code else None,

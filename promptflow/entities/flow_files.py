@@ -13,16 +13,14 @@ def flow_folder(source: Path) -> Path:
 
 
 def flow_kind(source: Path) -> str:
-    """``dag``, ``flex`` or ``prompty``, judged by names alone; a YAML file of another name by its ``entry`` key."""
+    """``dag``, ``flex`` or ``prompty``: by its name, or by the key ``entry`` that only flex flows have."""
     if source.suffix == ".prompty":
         return "prompty"
-    if source.name in DAG_FILES:
-        return "dag"
+    if source.is_dir():
+        source = next((source / n for n in (*DAG_FILES, *FLEX_FILES) if (source / n).is_file()), source)
     if source.name in FLEX_FILES:
         return "flex"
-    if source.is_dir():
-        return "flex" if any((source / name).is_file() for name in FLEX_FILES) else "dag"
-    if source.suffix in {".yaml", ".yml"} and source.is_file():
-        lines = source.read_text(encoding="utf-8", errors="replace").splitlines()
-        return "flex" if any(line.startswith("entry:") for line in lines) else "dag"
-    return "dag"
+    if source.suffix not in {".yaml", ".yml"} or not source.is_file():
+        return "dag"
+    lines = source.read_text(encoding="utf-8", errors="replace").splitlines()
+    return "flex" if any(line.startswith("entry:") for line in lines) else "dag"

@@ -183,8 +183,11 @@ class RunWriter(RunFolder):
         write_whole(self.path / "error.json", to_json(error))
 
     def close(self) -> None:
-        if not (self.path / "meta.json").exists():
+        if not (self.path / "meta.json").exists():  # it failed before any line
             self.expect(0)
+        else:
+            for name in (INPUTS, OUTPUTS, OUTPUT_FILE):
+                (self.path / name).touch()
         self._appended.close()
         for lines in (self._inputs, self._outputs, self._flow_outputs):
             lines.close()

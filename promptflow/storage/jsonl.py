@@ -17,18 +17,20 @@ from promptflow.workspace.atomic import file_error
 class SortedLines:
     """Every `add` is one write that is on its way to the disk when it returns; `close` sorts.
 
-    Only positions are held in memory. May be used from several threads.
+    The file is made with the first line. Only positions are held in memory. May be used from several threads.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._file = open_file(path, os.O_TRUNC)
+        self._file = -1
         self._lock = Lock()
         self._numbers = array("q")
         self._ends = array("q")
 
     def add(self, number: int, text: bytes) -> None:
         with self._lock:
+            if self._file < 0:
+                self._file = open_file(self.path, os.O_TRUNC)
             write_all(self._file, text + b"\n", self.path)
             self._numbers.append(number)
             self._ends.append((self._ends[-1] if self._ends else 0) + len(text) + 1)
