@@ -187,6 +187,8 @@ def _resolve_init(cls: type, init: Mapping[str, Any], connections: Callable[[str
             continue
         if issubclass(kind, Connection) and isinstance(value, str):
             values[name] = connections(value)
+        elif isinstance(value, str) and kind in (int, float, bool, list, dict):
+            values[name] = ValueType.from_type(kind).parse(value)  # `--init n=2` gives texts
         elif issubclass(kind, ModelConfiguration):
             values[name] = _model_configuration(kind, value, connections)
     return values

@@ -11,6 +11,7 @@ from typing import Any
 
 from promptflow.contracts.tool import InputDefinition, Tool, ToolType, ValueType
 from promptflow.exceptions import PackageToolNotFoundError, ToolLoadError
+from promptflow.llm.builtin_tools import BUILTIN_TOOLS, resolve
 
 logger = logging.getLogger(__name__)
 
@@ -31,18 +32,16 @@ class PackageTool:
 
 def package_tool(tool_id: str) -> PackageTool:
     """The tool with this id, or the one that took over a deprecated id. Raises PackageToolNotFoundError."""
-    from promptflow.llm import builtin_tools
-
-    meta = builtin_tools.BUILTIN_TOOLS.get(tool_id)
+    meta = BUILTIN_TOOLS.get(tool_id)
     if meta is not None:
-        return PackageTool(tool_id, parse_meta(meta), meta, functools.partial(builtin_tools.resolve, tool_id))
+        return PackageTool(tool_id, parse_meta(meta), meta, functools.partial(resolve, tool_id))
     installed = installed_tools()
     if tool_id in installed:
         return installed[tool_id]
     for candidate in installed.values():
         if tool_id in (candidate.meta.get("deprecated_tools") or []):
             return candidate
-    known = sorted({*builtin_tools.BUILTIN_TOOLS, *installed})
+    known = sorted({*BUILTIN_TOOLS, *installed})
     raise PackageToolNotFoundError(
         f"Package tool '{tool_id}' is not found in the current environment. All available package tools are: {known}.",
         hint="pip install the package that provides it, in this environment",
@@ -51,9 +50,7 @@ def package_tool(tool_id: str) -> PackageTool:
 
 def all_tools() -> dict[str, PackageTool]:
     """Every package tool of this environment, ours first."""
-    from promptflow.llm import builtin_tools
-
-    return {**installed_tools(), **{tool_id: package_tool(tool_id) for tool_id in builtin_tools.BUILTIN_TOOLS}}
+    return {**installed_tools(), **{tool_id: package_tool(tool_id) for tool_id in BUILTIN_TOOLS}}
 
 
 @functools.cache
