@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+import threading
 import uuid
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
@@ -47,7 +49,7 @@ from promptflow.llm.response import ApiObject
 from promptflow.llm.streams import ChunkStream, TextStream, chat_text, completion_text
 from promptflow.llm.tokens import count_tokens
 from promptflow.tooling.render import render
-from promptflow.tracing.spans import Span, run_context, span
+from promptflow.tracing.spans import Span, current_span, run_context, span
 from promptflow.workspace import Workspace
 
 _IMAGE_TEXT = re.compile(r"^data:(image/[^;]*);(path|base64|url):\s*(.*)$", re.DOTALL)
@@ -92,6 +94,7 @@ class Prompty:
         self._sample = data.get("sample")
         self._connections = connections or workspace_connection
         self._connection: _Connection | None = None
+        self._lock = threading.Lock()
 
     @classmethod
     def load(cls, source: str | PathLike[str], **kwargs: Any) -> Self:
@@ -153,18 +156,23 @@ class Prompty:
             return result
 
     def span(self, inputs: Mapping[str, Any], kind: str = "Function") -> Span:
-        return span(self._name, kind, inputs=inputs, attributes={"function": "Prompty.__call__"})
+        attributes = {"function": "Prompty.__call__", "prompt.template": self._template}
+        return span(self._name, kind, inputs=inputs, attributes=attributes)
 
     async def answer(self, inputs: Mapping[str, Any], timeout: float | None = None) -> Any:
         """As `ask`, without a span of its own."""
         model = self._model
+        current = current_span()
+        if current is not None:
+            current.set_attribute("prompt.variables", dict(inputs))
+            prompt = {"prompt.template": self._template, "prompt.variables": dict(inputs)}
+            current.add_event("promptflow.prompt.template", prompt)
         body = request_body(model, self.prompt(inputs))
         route = COMPLETION if model.api == "completion" else CHAT
         headers = model.parameters.get("extra_headers")
         try:
-            answer = await ask(
-                self._find_connection(), route, model._model or "", body, timeout=timeout, headers=headers
-            )
+            connection = await self._find_connection()
+            answer = await ask(connection, route, model._model or "", body, timeout=timeout, headers=headers)
         except WrappedOpenAIError as error:
             if error.status_code == 401:
                 self._connection = None  # its key may have been changed since
@@ -180,10 +188,15 @@ class Prompty:
             return stream
         return json_result("".join([text async for text in stream]), self._outputs)
 
-    def _find_connection(self) -> _Connection:
-        if self._connection is None:
-            self._connection = connection_of(self._model.configuration, self._connections)
-        return self._connection
+    async def _find_connection(self) -> _Connection:
+        # On a thread: the store is a database, another provider a server, and `local` starts a process.
+        return self._connection or await asyncio.to_thread(self._look_up_connection)
+
+    def _look_up_connection(self) -> _Connection:
+        with self._lock:
+            if self._connection is None:
+                self._connection = connection_of(self._model.configuration, self._connections)
+            return self._connection
 
     def _resolve_inputs(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Inputs with defaults filled in and images loaded; those of the sample when there are none."""
