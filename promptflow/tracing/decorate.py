@@ -12,6 +12,7 @@ from promptflow.tracing.streams import settle
 
 F = TypeVar("F", bound=Callable[..., Any])
 Record = Callable[[Span, Any], None]
+Hold = Callable[[Span, Any], Any]
 
 
 @overload
@@ -36,11 +37,13 @@ def traced(
     ignore: Iterable[str] = (),
     record: Record | None = None,
     is_async: bool | None = None,
+    hold: Hold | None = None,
 ) -> Any:
     """``func`` with a span around each call.
 
     ``ignore`` names arguments to leave out; ``record`` is called with the span and the result (of a stream: the list
     of its items). ``is_async`` says what the signature hides: a plain function that returns a coroutine.
+    ``hold`` may take care of a streamed result itself: it returns what to hand out, or None.
     """
     function = qualified_name(func, kind)
     title = name or function
@@ -55,6 +58,9 @@ def traced(
         return Span(title, kind, inputs, attributes)
 
     def conclude(span: Span, output: Any) -> Any:
+        held = hold(span, output) if hold is not None else None
+        if held is not None:
+            return held
         result = settle(span, output, record)
         if record is not None and result is output:
             record(span, output)

@@ -7,7 +7,7 @@ long as they carry the context. A finished trace goes to the exporters in one pi
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from itertools import count
@@ -303,6 +303,21 @@ def run_context(
         yield
     finally:
         _context.reset(token)
+
+
+def context_attributes() -> Mapping[str, Any]:
+    """What spans that start now are given by the contexts around them."""
+    return _context.get()
+
+
+def add_context(attributes: Mapping[str, Any]) -> None:
+    """Attributes for the spans that start after this, in this context."""
+    _context.set({**_context.get(), **{key: value for key, value in attributes.items() if value is not None}})
+
+
+def remove_context(keys: Iterable[str]) -> None:
+    gone = set(keys)
+    _context.set({key: value for key, value in _context.get().items() if key not in gone})
 
 
 def _payload_event(name: str, time: int, payload: str) -> dict[str, Any]:

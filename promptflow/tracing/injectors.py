@@ -1,0 +1,127 @@
+"""Calls that user code makes with the ``openai`` SDK become spans.
+
+The SDK is never imported from here: its modules are patched when they are imported, or now if they are already.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Any
+
+from promptflow.tracing.decorate import traced
+from promptflow.tracing.responses import record_answer
+from promptflow.tracing.spans import Span
+from promptflow.tracing.streams import TracedAsyncIterator, TracedIterator
+
+_IGNORED = ("self", "api_key", "headers", "extra_headers")
+
+# Module -> (class, method, kind, span name). The async classes' methods return coroutines without saying so.
+_METHODS: dict[str, tuple[tuple[str, str, str, str], ...]] = {
+    "openai.resources.chat.completions.completions": (
+        ("Completions", "create", "LLM", "openai_chat"),
+        ("AsyncCompletions", "create", "LLM", "openai_chat_async"),
+        ("Completions", "parse", "LLM", "openai_chat"),
+        ("AsyncCompletions", "parse", "LLM", "openai_chat_async"),
+    ),
+    "openai.resources.completions": (
+        ("Completions", "create", "LLM", "openai_completion"),
+        ("AsyncCompletions", "create", "LLM", "openai_completion_async"),
+    ),
+    "openai.resources.embeddings": (
+        ("Embeddings", "create", "Embedding", "openai_embeddings"),
+        ("AsyncEmbeddings", "create", "Embedding", "openai_embeddings_async"),
+    ),
+    "openai.resources.responses.responses": (
+        ("Responses", "create", "LLM", "openai_responses"),
+        ("AsyncResponses", "create", "LLM", "openai_responses_async"),
+    ),
+}
+
+
+def inject() -> None:
+    """Patch the SDK, now or when it is imported. Doing it again does nothing."""
+    waiting = [name for name in _METHODS if not _patch_loaded(name)]
+    if waiting and not any(isinstance(finder, _Finder) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _Finder())
+
+
+def recover() -> None:
+    """Undo :func:`inject`."""
+    sys.meta_path[:] = [finder for finder in sys.meta_path if not isinstance(finder, _Finder)]
+    for module_name, methods in _METHODS.items():
+        for class_name, method, _, _ in methods:
+            cls = getattr(sys.modules.get(module_name), class_name, None)
+            original = getattr(getattr(cls, method, None), "_original", None)
+            if original is not None:
+                setattr(cls, method, original)
+
+
+class _Finder(MetaPathFinder):
+    """Lets other finders find the SDK's modules, and patches them once they are loaded."""
+
+    def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
+        if name not in _METHODS:
+            return None
+        for finder in sys.meta_path:
+            spec = finder.find_spec(name, path, target) if finder is not self else None
+            if spec is not None:
+                if spec.loader is not None:
+                    spec.loader = _PatchingLoader(spec.loader)
+                return spec
+        return None
+
+
+class _PatchingLoader(Loader):
+    def __init__(self, loader: Any) -> None:
+        self._loader = loader
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        module: ModuleType | None = self._loader.create_module(spec)
+        return module
+
+    def exec_module(self, module: ModuleType) -> None:
+        # Afterwards nothing of ours is left in the module's spec: inspect and pkgutil ask its loader for the source.
+        if module.__spec__ is not None:
+            module.__spec__.loader = self._loader
+        module.__loader__ = self._loader
+        self._loader.exec_module(module)
+        _patch(module)
+
+
+def _patch_loaded(name: str) -> bool:
+    module = sys.modules.get(name)
+    if module is None or getattr(getattr(module, "__spec__", None), "_initializing", False):
+        return False
+    _patch(module)
+    return True
+
+
+def _patch(module: ModuleType) -> None:
+    for class_name, method, kind, span_name in _METHODS[module.__name__]:
+        cls = getattr(module, class_name, None)
+        original = getattr(cls, method, None)
+        if original is not None and not hasattr(original, "_original"):
+            setattr(cls, method, _with_span(original, kind, span_name, class_name.startswith("Async")))
+
+
+def _with_span(original: Callable[..., Any], kind: str, name: str, is_async: bool) -> Any:
+    wrapper = traced(
+        original, name=name, kind=kind, ignore=_IGNORED, record=record_answer, is_async=is_async, hold=_hold
+    )
+    wrapper._original = original
+    return wrapper
+
+
+def _hold(span: Span, output: Any) -> Any:
+    """A stream of the SDK stays one (users ask for its class and its response): what it reads from is traced."""
+    inner = getattr(output, "_iterator", None)
+    if inner is None or not (hasattr(output, "__next__") or hasattr(output, "__anext__")):
+        return None
+    span.keep_open()
+    proxy = TracedAsyncIterator if hasattr(inner, "__anext__") else TracedIterator
+    output._iterator = proxy(inner, span, record_answer)
+    return output
