@@ -7,6 +7,7 @@ import hmac
 import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any
 
 from fastapi import FastAPI, HTTPException
@@ -103,6 +104,7 @@ def create_app(engine: Engine, key: str = "", activity: Activity | None = None) 
     app.add_exception_handler(RequestValidationError, on_bad_body)
     app.add_exception_handler(PromptflowException, on_own_error)
     app.add_exception_handler(StarletteHTTPException, on_http_error)
+    app.add_exception_handler(Exception, on_any_error)
     return app
 
 
@@ -128,8 +130,6 @@ def again(request: Request, copy: int) -> Request:
     """The request for another choice: with a seed of its own, or all choices would be the same."""
     if copy == 0 or request.sampling.seed is None:
         return request
-    from dataclasses import replace
-
     return replace(request, sampling=replace(request.sampling, seed=request.sampling.seed + copy))
 
 
@@ -206,3 +206,7 @@ async def on_http_error(_: Any, error: Exception) -> JSONResponse:
     assert isinstance(error, StarletteHTTPException)
     code = "model_not_found" if error.status_code == 404 and "model" in str(error.detail) else None
     return problem(error.status_code, str(error.detail), "invalid_request_error", code)
+
+
+async def on_any_error(_: Any, error: Exception) -> JSONResponse:
+    return problem(500, f"The engine failed: {type(error).__name__}: {error}", "server_error")

@@ -65,9 +65,9 @@ class OnnxEngine(Engine):
             self._thread = None
 
     async def generate(self, request: Request) -> AsyncIterator[Piece]:
-        row = self._row(request)
+        row = self._row(request) if self._open else None
         with self._wake:
-            if not self._open:
+            if not self._open or row is None:
                 raise EngineClosedError(f"The model '{self.model}' is not loaded.")
             self._inbox.append(row)
             self._wake.notify()
@@ -111,29 +111,31 @@ class OnnxEngine(Engine):
         """Until unloaded: let new rows in, move all rows on by one token, hand out what they said."""
         rows: list[Row] = []
         batch: Batch | None = None
-        try:
-            while (fresh := self._arrivals(len(rows))) is not None:
-                if fresh:
-                    started = self._prefill(fresh)
-                    batch = started if batch is None else join(batch, started)
-                    rows += fresh
-                    deliver(fresh)
-                elif batch is not None:
-                    batch = self._step(rows, batch)
-                    deliver(rows)
-                left = [at for at, row in enumerate(rows) if not row.done]
-                if len(left) < len(rows):
-                    rows = [rows[at] for at in left]
-                    batch = keep(batch, left) if batch is not None and rows else None
-            error: BaseException = EngineClosedError(f"The model '{self.model}' was unloaded.")
-        except BaseException as failure:  # the thread must not die silently: its callers would wait for ever
-            error = failure
-        with self._wake:
-            self._open = False
-            rows += self._inbox
-            self._inbox.clear()
-        for row in rows:
-            row.fail(error)
+        while (fresh := self._arrivals(len(rows))) is not None:
+            try:
+                rows, batch = self._turn(rows, batch, fresh)
+            except Exception as error:  # these callers learn why; the next ones start anew
+                for row in {*rows, *fresh}:
+                    row.fail(error)
+                rows, batch = [], None
+        for row in (*rows, *self._inbox):
+            row.fail(EngineClosedError(f"The model '{self.model}' was unloaded."))
+        self._inbox.clear()
+
+    def _turn(self, rows: list[Row], batch: Batch | None, fresh: list[Row]) -> tuple[list[Row], Batch | None]:
+        """One token for the new rows if there are any, else for all; the rows and the batch that go on."""
+        if fresh:
+            started = self._prefill(fresh)
+            batch = started if batch is None else join(batch, started)
+            rows = [*rows, *fresh]
+            deliver(fresh)
+        elif batch is not None:
+            batch = self._step(rows, batch)
+            deliver(rows)
+        left = [at for at, row in enumerate(rows) if not row.done]
+        if len(left) == len(rows):
+            return rows, batch
+        return [rows[at] for at in left], keep(batch, left) if batch is not None and left else None
 
     def _arrivals(self, running: int) -> list[Row] | None:
         """New rows, as many as there is room for; waits while there is nothing at all to do. None: stop."""
