@@ -8,7 +8,7 @@ from typing import Any
 
 from promptflow.cli import style
 from promptflow.cli.output import Output
-from promptflow.client import PFClient
+from promptflow.client.client import PFClient
 from promptflow.exceptions import UserErrorException
 from promptflow.executor.loader import load_executor
 

@@ -13,7 +13,7 @@ from promptflow.cli.command import Command
 from promptflow.cli.errors import UsageError
 from promptflow.cli.output import Output
 from promptflow.cli.overrides import apply
-from promptflow.client import PFClient
+from promptflow.client.client import PFClient
 from promptflow.connections import _Connection
 from promptflow.connections.yamlform import from_mapping, load_connection, secrets_to_ask
 from promptflow.exceptions import ConnectionNotFoundError, UserErrorException

@@ -12,7 +12,7 @@ from promptflow.cli.args import KeyValues, add_environment_variables, add_init
 from promptflow.cli.command import Command
 from promptflow.cli.errors import report_lines
 from promptflow.cli.output import Output
-from promptflow.client import PFClient
+from promptflow.client.client import PFClient
 from promptflow.exceptions import NotSupported
 
 

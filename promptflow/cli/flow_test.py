@@ -11,7 +11,7 @@ from promptflow.cli.chat import chat
 from promptflow.cli.command import Command
 from promptflow.cli.formats import to_json
 from promptflow.cli.output import Output
-from promptflow.client import PFClient
+from promptflow.client.client import PFClient
 from promptflow.exceptions import NotSupported
 from promptflow.tracing.spans import run_context
 

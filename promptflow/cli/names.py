@@ -7,7 +7,7 @@ import difflib
 from promptflow.cli import style
 from promptflow.cli.errors import UsageError
 from promptflow.cli.output import Output
-from promptflow.client import PFClient
+from promptflow.client.client import PFClient
 from promptflow.entities.run import Run
 from promptflow.exceptions import RunNotFoundError
 

@@ -13,7 +13,7 @@ from promptflow.cli.errors import UsageError
 from promptflow.cli.names import find_run, find_run_to_lose
 from promptflow.cli.output import Output
 from promptflow.cli.overrides import nearest_hint
-from promptflow.client import PFClient
+from promptflow.client.client import PFClient
 from promptflow.entities.run import Run
 
 _LIST_COLUMNS = ("name", "status", "failed_lines", "created_on", "flow_name", "display_name", "tags", "data")

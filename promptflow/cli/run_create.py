@@ -17,7 +17,8 @@ from promptflow.cli.output import Output
 from promptflow.cli.overrides import apply
 from promptflow.cli.progress import progress
 from promptflow.cli.run import failed_lines, metadata, record, total_lines
-from promptflow.client import PFClient, load_run
+from promptflow.client.client import PFClient
+from promptflow.client.run_yaml import load_run
 from promptflow.entities.run import Run
 from promptflow.exceptions import UserErrorException
 from promptflow.workspace.yamlfile import load_yaml

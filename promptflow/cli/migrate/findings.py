@@ -17,6 +17,10 @@ class Verdict(IntEnum):
     def text(self) -> str:
         return ("runs unchanged", "runs with a warning", "needs an edit")[self]
 
+    @property
+    def plural(self) -> str:
+        return ("run unchanged", "run with a warning", "need an edit")[self]
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class Finding:

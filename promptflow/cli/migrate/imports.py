@@ -13,7 +13,7 @@ from pathlib import Path
 
 import promptflow
 from promptflow.cli.migrate.findings import Finding, Verdict
-from promptflow.cli.migrate.packages import CLOUD_ONLY, distribution
+from promptflow.cli.migrate.packages import CHANGED, CLOUD_ONLY, distribution
 
 _OURS = Path(promptflow.__file__ or "").parent
 _GUARDS = {"ImportError", "ModuleNotFoundError", "Exception", "BaseException"}
@@ -66,8 +66,12 @@ def read_imports(body: Sequence[ast.stmt], optional: bool = False) -> Iterator[I
                 yield from read_imports(getattr(node, field, None) or (), optional)
 
 
-def judge(found: Import, file: str, local: set[str]) -> Finding | None:
-    """What to say about one import; ``local`` holds the modules that lie beside the file."""
+def judge(found: Import, file: str, local: set[str], project: frozenset[str] = frozenset()) -> Finding | None:
+    """What to say about one import.
+
+    ``local``: modules that lie beside the file. ``project``: modules that lie elsewhere in the project; a program that
+    finds them (by sys.path) is not told to install a stranger's package of that name.
+    """
     for module, (message, fix) in CLOUD_ONLY.items():
         if _names_module(found, module):
             verdict = Verdict.WARNING if found.optional else Verdict.EDIT
@@ -78,8 +82,11 @@ def judge(found: Import, file: str, local: set[str]) -> Finding | None:
     if top == "promptflow":
         missing = _missing_of_ours(found)
         fix = "import it from promptflow.core, promptflow.client, promptflow.entities or promptflow.connections"
-        return Finding(file, found.line, Verdict.EDIT, f"{missing} does not exist here", fix) if missing else None
-    if not _installed(found.module):
+        if missing:
+            return Finding(file, found.line, Verdict.EDIT, f"{missing} does not exist here", fix)
+        changed = next((words for module, words in CHANGED.items() if _names_module(found, module)), None)
+        return Finding(file, found.line, Verdict.WARNING, *changed) if changed else None
+    if top not in project and not _installed(found.module):
         package = distribution(found.module)
         fix = f"pip install {package}"
         return Finding(file, found.line, Verdict.WARNING, f"{found.module} is not installed here", fix, package)

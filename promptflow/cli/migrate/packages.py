@@ -8,7 +8,6 @@ _LOCAL_CLIENT = "use promptflow.client.PFClient: it keeps runs and connections i
 
 # module -> (what is wrong, what to do)
 CLOUD_ONLY = {
-    "promptflow.azure": ("promptflow.azure talks to an Azure ML workspace", _LOCAL_CLIENT),
     "promptflow._cli._pf_azure": ("pfazure talks to an Azure ML workspace", "use pf"),
     "pfazure": ("pfazure talks to an Azure ML workspace", _LOCAL_CLIENT),
     "promptflow.rag": (
@@ -21,6 +20,9 @@ CLOUD_ONLY = {
     ),
     "promptflow.parallel": ("promptflow-parallel is the driver of Azure ML parallel jobs", "use pf run create"),
 }
+
+# Doors that answer here, but mean something else than they did.
+CHANGED = {"promptflow.azure": ("the cloud client works on the local workspace here", _LOCAL_CLIENT)}
 
 # Tools of packages that are no more, by prefix of the tool id.
 CLOUD_TOOLS = {
