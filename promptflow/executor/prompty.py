@@ -190,7 +190,9 @@ class Prompty:
 
     async def _find_connection(self) -> _Connection:
         # On a thread: the store is a database, another provider a server, and `local` starts a process.
-        return self._connection or await asyncio.to_thread(self._look_up_connection)
+        if self._connection is not None:
+            return self._connection
+        return await asyncio.to_thread(self._look_up_connection)
 
     def _look_up_connection(self) -> _Connection:
         with self._lock:

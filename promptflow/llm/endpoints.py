@@ -26,7 +26,7 @@ class Endpoint:
 
     def hide(self, text: str) -> str:
         """``text`` without the key: some servers repeat what they were sent."""
-        return text.replace(self.secret, "******") if len(self.secret) > 3 else text
+        return text.replace(self.secret, "******") if len(self.secret) >= 8 else text
 
 
 async def endpoint(connection: Any, route: str, model: str) -> Endpoint:
