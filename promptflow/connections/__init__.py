@@ -1,10 +1,12 @@
 """Connections: where a model or service is, and the secrets it wants."""
 
+from promptflow._lazy import lazy
 from promptflow.connections.custom import CustomConnection, CustomStrongTypeConnection
 from promptflow.connections.models import (
     AzureAIServicesConnection,
     AzureContentSafetyConnection,
     AzureOpenAIConnection,
+    BingConnection,
     CognitiveSearchConnection,
     FormRecognizerConnection,
     LocalConnection,
@@ -20,7 +22,9 @@ __all__ = [
     "AzureAIServicesConnection",
     "AzureContentSafetyConnection",
     "AzureOpenAIConnection",
+    "BingConnection",
     "CognitiveSearchConnection",
+    "ConnectionProvider",
     "CustomConnection",
     "CustomStrongTypeConnection",
     "FormRecognizerConnection",
@@ -32,3 +36,4 @@ __all__ = [
     "WeaviateConnection",
     "_Connection",
 ]
+__getattr__, __dir__ = lazy(__name__, {"ConnectionProvider": "promptflow.connections.provider"})

@@ -283,6 +283,18 @@ class ServerlessConnection(_Connection):
         super().__init__(configs={"api_base": api_base}, secrets={"api_key": api_key}, **kwargs)
 
 
+class BingConnection(_Connection):
+    """Bing web search, as old tools took it."""
+
+    TYPE = "Bing"
+    YAML_TYPE = "bing"
+    api_key = ApiKey()
+    url = Config()
+
+    def __init__(self, api_key: str, url: str = "https://api.bing.microsoft.com/v7.0/search", **kwargs: Any) -> None:
+        super().__init__(configs={"url": url}, secrets={"api_key": api_key}, **kwargs)
+
+
 class SerpConnection(_Connection):
     """SerpApi web search."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,24 @@ from promptflow.workspace import Workspace
 CONNECTIONS_FILE = "PROMPTFLOW_CONNECTIONS"
 ENCODED_CONNECTIONS = "PROMPTFLOW_ENCODED_CONNECTIONS"
 HTTP_ENDPOINT = "PF_HTTP_CONNECTION_PROVIDER_ENDPOINT"
+
+
+class ConnectionProvider:
+    """The connections of the workspace that the environment names, by Microsoft's class name."""
+
+    @classmethod
+    def get_instance(cls, **kwargs: Any) -> ConnectionProvider:
+        return cls()
+
+    @classmethod
+    def init_from_provider_config(cls, provider_config: str | None = None, **kwargs: Any) -> ConnectionProvider:
+        return cls()
+
+    def get(self, name: str) -> _Connection:
+        return get_connection(name, Workspace.open())
+
+    def list(self, **kwargs: Any) -> Sequence[_Connection]:
+        return ConnectionStore(Workspace.open()).list()
 
 
 def get_connection(name: Any, workspace: Workspace, environ: Mapping[str, str] = os.environ) -> _Connection:
