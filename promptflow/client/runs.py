@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from promptflow.client.details import details_frame, details_rows
-from promptflow.client.records import is_alive, to_run
+from promptflow.client.records import is_alive, to_record, to_run
+from promptflow.client.takein import run_of_folder
 from promptflow.entities.run import CANCELED, COMPLETED, FAILED, RUNNING, Run, run_name
 from promptflow.exceptions import InvalidRunStatusError, RunArgumentError, UserErrorException
 from promptflow.workspace import Workspace
@@ -65,6 +66,15 @@ class RunOperations:
         options = {key: changes.pop(key) for key in ("stream", "progress") if key in changes}
         new = old.copy(resume_from=old, **{key: value for key, value in changes.items() if value is not None})
         return self.create_or_update(new, **options)
+
+    def import_folder(self, source: str | Path, *, name: str | None = None, **changes: Any) -> Run:
+        """Take in the folder of a run that was made elsewhere; it stays where it is.
+
+        ``changes``: display_name, description, tags. Raises RunExistsError when the name is taken.
+        """
+        run = run_of_folder(Path(source), name, **changes)
+        self._store.add(to_record(run, self._workspace))
+        return self.get(run.name)
 
     def list(
         self,
