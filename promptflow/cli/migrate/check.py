@@ -13,6 +13,7 @@ from promptflow.cli.migrate.imports import notebook_source, parse, read_imports
 from promptflow.cli.migrate.python_files import PythonFiles
 from promptflow.cli.migrate.walk import files, kind_of_file, kind_of_yaml
 from promptflow.exceptions import PathNotFoundError, YamlParseError
+from promptflow.executor.loader import is_flex_file
 from promptflow.workspace.yamlfile import load_yaml
 
 _OURS = ("promptflow", "pfazure", "promptflow_vectordb")
@@ -35,9 +36,9 @@ def _judge(file: Path, sources: PythonFiles) -> Entry | None:
     match kind_of_file(file):
         case None:
             return _yaml(file, sources)
-        case "dag flow":
+        case "dag flow" if not _has_entry(file):
             return check_dag(file, sources)
-        case "flex flow":
+        case "dag flow" | "flex flow":
             return check_flex(file, sources)
         case "prompty":
             return check_prompty(file)
@@ -50,6 +51,14 @@ def _judge(file: Path, sources: PythonFiles) -> Entry | None:
         case "script":
             return _if_found(check_script(file))
     return None
+
+
+def _has_entry(file: Path) -> bool:
+    """A flex flow may be called flow.dag.yaml: what counts is its `entry`."""
+    try:
+        return is_flex_file(file)
+    except YamlParseError:
+        return False  # told when it is parsed as a DAG
 
 
 def _yaml(file: Path, sources: PythonFiles) -> Entry | None:

@@ -7,15 +7,19 @@ from pathlib import Path
 from typing import Any
 
 from promptflow.cli.migrate.findings import Entry, Finding, Verdict
+from promptflow.cli.migrate.imports import Import
 from promptflow.cli.migrate.packages import CLOUD_TOOLS
-from promptflow.cli.migrate.python_files import PythonFiles, binds, tools_in
+from promptflow.cli.migrate.python_files import PythonFiles, binds, refused_return, tools_in
 from promptflow.contracts.flex import load_flex_file
 from promptflow.contracts.flow import Flow, Node, Problem
-from promptflow.contracts.flow_yaml import load_flow_file
-from promptflow.contracts.prompty import load_prompty_file
+from promptflow.contracts.flow_yaml import load_flow_file, nearest
+from promptflow.contracts.prompty import check as check_front_matter
+from promptflow.contracts.prompty import read_prompty_file
 from promptflow.contracts.tool import ToolType
 from promptflow.exceptions import PackageToolNotFoundError, PromptflowException, UserErrorException
 from promptflow.executor.includes import resolve_include
+from promptflow.executor.prompty_references import resolve
+from promptflow.llm.builtin_tools import BUILTIN_TOOLS
 from promptflow.tooling.registry import package_tool
 
 
@@ -49,20 +53,29 @@ def check_flex(file: Path, sources: PythonFiles) -> Entry:
         tree = sources.source(source).tree
         if tree is not None and not binds(tree, name.partition(".")[0]):
             found.append(_edit(source, 0, f"it has no {name!r}, which the flow's entry names", "mend `entry`"))
+        if tree is not None and (refused := refused_return(tree, name)):
+            line, annotation = refused
+            message = f"{name} may not return {annotation}: a flow returns text, a number, a dataclass or a TypedDict"
+            found.append(_edit(source, line, message, "annotate it with a TypedDict, or leave the annotation out"))
         found += sources.closure(source, folders)
     return Entry(str(file), "flex flow", _unique(found))
 
 
 def check_prompty(file: Path) -> Entry:
     try:
-        prompty = load_prompty_file(file)
+        prompty = read_prompty_file(file)
+        data = resolve(prompty.data, file.parent)
     except PromptflowException as error:
         return Entry(str(file), "prompty", tuple(problems_of(error, file)))
-    model = prompty.data.get("model")
+    errors, warnings = check_front_matter(data, prompty.marks.at)
+    found = [_edit(file, problem.line, problem.message, problem.hint) for problem in errors]
+    found += _warnings(warnings, file)
+    found += _template(file, prompty.template)
+    model = data.get("model")
     configuration = model.get("configuration") if isinstance(model, dict) else None
     connection = configuration.get("connection") if isinstance(configuration, dict) else None
     names = (connection,) if isinstance(connection, str) else ()
-    return Entry(str(file), "prompty", tuple(_template(file, prompty.template)), names)
+    return Entry(str(file), "prompty", _unique(found), names)
 
 
 def problems_of(error: PromptflowException, file: Path) -> Iterator[Finding]:
@@ -82,6 +95,8 @@ def line_of(location: str) -> int:
 
 def _node(node: Node, file: Path, folders: tuple[Path, ...], sources: PythonFiles) -> Iterator[Finding]:
     source = node.source
+    if node.module:
+        yield from sources.judge([Import(node.module, (), node.line, False)], file)
     if source is None:
         return
     if source.tool:
@@ -111,6 +126,10 @@ def _package_tool(node: Node, tool_id: str, file: Path) -> Iterator[Finding]:
     try:
         found = package_tool(tool_id)
     except PackageToolNotFoundError:
+        if tool_id.startswith("promptflow."):
+            hint = nearest(tool_id, BUILTIN_TOOLS) or "`pf tool list -o quiet` shows the tools there are"
+            yield _edit(file, node.line, f"{where}there is no tool {tool_id}", hint)
+            return
         package = tool_id.partition(".")[0].replace("_", "-")
         message = f"{where}no installed package has the tool {tool_id}"
         yield Finding(str(file), node.line, Verdict.WARNING, message, f"pip install {package}", package)

@@ -133,6 +133,23 @@ def binds(tree: ast.Module, name: str) -> bool:
     return False
 
 
+def refused_return(tree: ast.Module, name: str) -> tuple[int, str] | None:
+    """Line and text of the return annotation of an entry, where it is one that flows refuse: `dict`, a plain class."""
+    found = next((n for n in tree.body if getattr(n, "name", "") == name), None)
+    if isinstance(found, ast.ClassDef):
+        found = next((n for n in found.body if getattr(n, "name", "") == "__call__"), None)
+    if not isinstance(found, (ast.FunctionDef, ast.AsyncFunctionDef)) or found.returns is None:
+        return None
+    text = ast.unparse(found.returns)
+    plain = text.partition("[")[0].rpartition(".")[2]
+    classes = {n.name: n for n in tree.body if isinstance(n, ast.ClassDef)}
+    own = classes.get(plain)
+    refused = plain in ("dict", "Dict", "tuple", "Tuple", "set", "Set") or (
+        own and not own.bases and not own.decorator_list
+    )
+    return (found.lineno, text) if refused else None
+
+
 def _is_star(node: ast.AST) -> bool:
     return isinstance(node, ast.ImportFrom) and any(alias.name == "*" for alias in node.names)
 
