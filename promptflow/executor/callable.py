@@ -91,6 +91,14 @@ class _LoadedFlow:
                 sys.path.append(folder)  # for imports that tools make when they run
         return self._executor
 
+    def _check_call(self, args: tuple[Any, ...]) -> None:
+        if args:
+            raise UserErrorException("Flow can only be called with keyword arguments.")
+        if self._loaded().flow.kind == "flex":
+            raise UserErrorException(
+                "FlexFlow can not be called as a function.", hint="call flow.invoke({…}).output, or the entry itself"
+            )
+
     def _streams(self) -> bool:
         return self._streaming if self.context.streaming is None else self.context.streaming
 
@@ -107,8 +115,7 @@ class Flow(_LoadedFlow):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The outputs for these inputs. Raises what the flow's code raises, as a ToolExecutionError."""
-        if args:
-            raise UserErrorException("Flow can only be called with keyword arguments.")
+        self._check_call(args)
         return self.invoke(kwargs).output
 
     def invoke(self, inputs: Mapping[str, Any] | None = None, **kwargs: Any) -> LineResult:
@@ -127,8 +134,7 @@ class AsyncFlow(_LoadedFlow):
     _prompty = "AsyncPrompty"
 
     async def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if args:
-            raise UserErrorException("Flow can only be called with keyword arguments.")
+        self._check_call(args)
         return (await self.invoke(kwargs)).output
 
     async def invoke(self, inputs: Mapping[str, Any] | None = None, **kwargs: Any) -> LineResult:

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from promptflow.contracts.flow import Flow
+from promptflow.contracts.graph import dependencies
 from promptflow.contracts.reference import Reference
 from promptflow.contracts.run import AggregationResult, FlowRunInfo, LineResult, Status
 from promptflow.contracts.tool import ValueType
@@ -49,6 +50,9 @@ class DagExecutor:
         steps = make_steps(flow, connections, sub_flow)
         self.steps = [step for step in steps if not step.node.aggregation]
         self.aggregation_steps = [step for step in steps if step.node.aggregation]
+        for step in self.steps:
+            if not _streams_out(flow, step):
+                step.stream_parameter = None
         self.prefers_async = any(step.is_async for step in self.steps)
         self._is_chain = is_chain(self.steps)
         self._has_images = any(i.type in _MULTIMEDIA for i in flow.inputs.values())
@@ -81,13 +85,18 @@ class DagExecutor:
         """Run one line. A line's failure is in the result (``exception``, ``run_info.error``), never raised.
 
         ``streaming`` leaves generators among the outputs for the caller to read; otherwise they are joined to text.
+        Nodes that can stream are asked to where nothing but a flow output reads them.
         """
         if self.prefers_async:
             from promptflow.llm import background  # an event loop: flows of plain Python never pay for one
 
             result: LineResult = background.run(
                 self.run_line_async(
-                    inputs, index=index, run_id=run_id, streaming=streaming, node_concurrency=node_concurrency
+                    inputs,
+                    index=index,
+                    run_id=run_id,
+                    streaming=streaming,
+                    node_concurrency=node_concurrency,
                 )
             )
             if streaming and isinstance(result.output, dict):
@@ -268,6 +277,12 @@ class DagExecutor:
             otel_trace_id=f"0x{at.trace_id}",
             message_format=self.flow.message_format,
         )
+
+
+def _streams_out(flow: Flow, step: Step) -> bool:
+    """Whether a stream of this node would reach the caller: a flow output reads it, and no other node does."""
+    read = any(o.reference is not None and o.reference.node == step.name for o in flow.outputs.values())
+    return read and not any(step.name in dependencies(node) for node in flow.nodes)
 
 
 def _run_one(step: Step, line: Line) -> None:
