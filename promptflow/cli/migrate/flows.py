@@ -21,6 +21,9 @@ from promptflow.executor.includes import resolve_include
 from promptflow.executor.prompty_references import resolve
 from promptflow.llm.builtin_tools import BUILTIN_TOOLS
 from promptflow.tooling.registry import package_tool
+from promptflow.tooling.render import template_names
+
+_RESERVED = {"prompt", "template"}
 
 
 def check_dag(file: Path, sources: PythonFiles) -> Entry:
@@ -99,6 +102,8 @@ def _node(node: Node, file: Path, folders: tuple[Path, ...], sources: PythonFile
         yield from sources.judge([Import(node.module, (), node.line, False)], file)
     if source is None:
         return
+    if node.type is ToolType.LLM and not node.connection:
+        yield _edit(file, node.line, f"node {node.name} has no connection", "add connection: NAME")
     if source.tool:
         yield from _package_tool(node, source.tool, file)
     if not source.path or source.type == "flow":
@@ -114,7 +119,19 @@ def _node(node: Node, file: Path, folders: tuple[Path, ...], sources: PythonFile
             message = f"it has {len(names)} functions under @tool, node {node.name} needs one"
             yield _edit(path, 0, message, "put @tool above the node's function, and above no other")
     elif node.type in (ToolType.PROMPT, ToolType.LLM, ToolType.CUSTOM_LLM):
-        yield from _template(path)
+        found = list(_template(path))
+        yield from found or _names_in_template(node, path, file)
+
+
+def _names_in_template(node: Node, path: Path, file: Path) -> Iterator[Finding]:
+    """Names that the tool itself has may not be a template's as well."""
+    if node.type is ToolType.PROMPT:
+        clash = _RESERVED & set(template_names(path.read_text(encoding="utf-8")))
+    else:
+        clash = _RESERVED & node.inputs.keys() if node.type is ToolType.LLM else set()
+    if clash:
+        message = f"node {node.name}: the names {', '.join(sorted(clash))} are the tool's own"
+        yield _edit(file, node.line, message, "rename them in the template and in the node's inputs")
 
 
 def _package_tool(node: Node, tool_id: str, file: Path) -> Iterator[Finding]:
