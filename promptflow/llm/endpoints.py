@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from promptflow._version import __version__
 from promptflow.connections.models import AzureOpenAIConnection, OpenAIConnection, ServerlessConnection
-from promptflow.exceptions import InvalidModelConnection
+from promptflow.exceptions import InvalidModelConnection, LLMError
 
 OPENAI_URL = "https://api.openai.com/v1"
 USER_AGENT = f"promptflow/{__version__}"
@@ -32,6 +32,11 @@ class Endpoint:
 async def endpoint(connection: Any, route: str, model: str) -> Endpoint:
     """Where ``route`` (``chat/completions``, ``completions``, ``embeddings``) of a model is."""
     if isinstance(connection, AzureOpenAIConnection):
+        if not model:
+            raise LLMError(
+                "Azure OpenAI needs the name of a deployment.",
+                hint="add deployment_name to the node, or azure_deployment to the prompty",
+            )
         key = connection.api_key
         # On a thread: azure-identity asks the network, or the Azure CLI, and blocks meanwhile.
         secret = key or await asyncio.to_thread(connection.get_token)

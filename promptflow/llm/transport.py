@@ -8,9 +8,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import ssl
 import weakref
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from importlib.util import find_spec
 from typing import Any, TypeVar
 
 import aiohttp
@@ -52,7 +54,7 @@ async def _keep_session() -> AsyncGenerator[aiohttp.ClientSession, None]:
     # A generator, because a loop that ends closes its async generators: nobody else tells the pool that it is time.
     loop = asyncio.get_running_loop()
     pool = aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=300),
+        connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=300, ssl=_certificates()),
         cookie_jar=aiohttp.DummyCookieJar(),
         trust_env=any(os.environ.get(name) for name in _PROXIES),  # asking for each request is costly
     )
@@ -62,6 +64,16 @@ async def _keep_session() -> AsyncGenerator[aiohttp.ClientSession, None]:
         _pools.pop(loop, None)
         _keepers.pop(loop, None)
         await pool.close()
+
+
+def _certificates() -> ssl.SSLContext | bool:
+    """The system's certificates; those of certifi on systems that have none, such as a fresh Python on macOS."""
+    paths = ssl.get_default_verify_paths()
+    if paths.cafile or (paths.capath and os.listdir(paths.capath)) or find_spec("certifi") is None:
+        return True
+    import certifi
+
+    return ssl.create_default_context(cafile=certifi.where())
 
 
 async def post(
@@ -146,7 +158,12 @@ async def _exchange(
     limits = aiohttp.ClientTimeout(total=timeout, sock_connect=CONNECT_SECONDS, sock_read=timeout or READ_SECONDS)
     pool = await session()
     try:
-        async with pool.request(method, target.url, data=data, headers=target.headers, timeout=limits) as response:
+        # Redirects are not followed: they would carry the key to another server.
+        async with pool.request(
+            method, target.url, data=data, headers=target.headers, timeout=limits, allow_redirects=False
+        ) as response:
+            if 300 <= response.status < 400:
+                raise _redirected(response)
             if response.status >= 400:
                 body = await response.content.read(MAX_ERROR_BODY)
                 raise from_status(response.status, body, response.headers.get("retry-after", ""))
@@ -159,6 +176,13 @@ async def _exchange(
         raise Failure("APIConnectionError", f"Connection error. {_words(error)}", dropped=True) from error
     except (aiohttp.InvalidURL, aiohttp.ClientError) as error:
         raise Failure("APIConnectionError", f"Connection error. {_words(error)}") from error
+
+
+def _redirected(response: aiohttp.ClientResponse) -> Failure:
+    to = response.headers.get("location", "elsewhere")
+    return Failure(
+        "APIStatusError", f"The server sends on to {to}: give this address to the connection.", response.status
+    )
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes:

@@ -15,6 +15,9 @@ from promptflow.llm.messages import parse_chat as _parse_chat
 from promptflow.llm.roles import ROLES as VALID_ROLES
 from promptflow.llm.roles import ChatInputList, PromptResult
 from promptflow.llm.roles import as_chat_list as convert_to_chat_list
+from promptflow.llm.sdk_client import azure_openai_client as init_azure_openai_client
+from promptflow.llm.sdk_client import client_arguments as normalize_connection_config
+from promptflow.llm.sdk_client import openai_client as init_openai_client
 from promptflow.llm.sdk_errors import handle_openai_error
 from promptflow.tooling.decorator import INPUTS_TO_ESCAPE_PARAM_KEY
 from promptflow.tooling.render import render
@@ -30,6 +33,9 @@ __all__ = [
     "convert_to_chat_list",
     "find_referenced_image_set",
     "handle_openai_error",
+    "init_azure_openai_client",
+    "init_openai_client",
+    "normalize_connection_config",
     "parse_chat",
     "preprocess_template_string",
     "process_function_call",

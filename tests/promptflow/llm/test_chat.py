@@ -13,7 +13,7 @@ from promptflow.connections.models import (
     ServerlessConnection,
 )
 from promptflow.contracts.multimedia import Image
-from promptflow.exceptions import InvalidConnectionType, ToolValidationError, WrappedOpenAIError
+from promptflow.exceptions import InvalidConnectionType, LLMError, ToolValidationError, WrappedOpenAIError
 from promptflow.llm import background
 from promptflow.llm.chat import chat, completion, vision
 from promptflow.llm.providers import Engine
@@ -53,6 +53,11 @@ def test_azure_gets_the_deployment_in_the_path(model_server: ModelServer) -> Non
     assert request.path == "/openai/deployments/my%20dep/chat/completions?api-version=v9"
     assert request.headers["api-key"] == "secret" and "authorization" not in request.headers
     assert request.body["n"] == 1 and request.body["model"] == "my dep"
+
+
+def test_azure_without_a_deployment_is_an_error(model_server: ModelServer) -> None:
+    with pytest.raises(LLMError, match="name of a deployment"):
+        ask(azure(model_server), model="m")
 
 
 def test_azure_takes_a_token_instead_of_a_key(model_server: ModelServer) -> None:

@@ -120,6 +120,12 @@ def test_an_address_that_is_none_is_an_error_at_once() -> None:
         background.run(transport.post(Endpoint("nonsense", {}), {}))
 
 
+def test_a_redirect_does_not_carry_the_key_away(model_server: ModelServer) -> None:
+    model_server.script(Reply(status=307, body={}, headers={"Location": "http://127.0.0.1:1/elsewhere"}))
+    with pytest.raises(WrappedOpenAIError, match="sends on to http://127.0.0.1:1/elsewhere"):
+        post(model_server)
+
+
 def test_a_slow_server_runs_into_the_timeout(model_server: ModelServer) -> None:
     model_server.script(Reply(delay=0.5), Reply(delay=0.5))
     with pytest.raises(ExceedMaxRetryTimes, match="Request timed out"):

@@ -122,3 +122,14 @@ def test_helpers_for_tools_of_others() -> None:
     assert messages == [{"role": "user", "content": "system:\nx"}]
     picture = Image(b"x")
     assert common.find_referenced_image_set({"a": [picture]}) == {picture}
+
+
+def test_connections_fit_the_clients_of_openais_sdk(openai: OpenAIConnection, azure: AzureOpenAIConnection) -> None:
+    pytest.importorskip("openai")
+    from promptflow.tools import common
+
+    with common.init_openai_client(openai) as client, common.init_azure_openai_client(azure) as azure_client:
+        assert client.max_retries == azure_client.max_retries == 0
+        assert str(client.base_url) == f"{openai.base_url}/"
+        answer = client.chat.completions.create(model="m", messages=[{"role": "user", "content": "hi"}])
+        assert answer.choices[0].message.content == "hi"
