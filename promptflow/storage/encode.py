@@ -8,6 +8,7 @@ import hashlib
 import json
 import uuid
 from collections.abc import Callable
+from datetime import datetime
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,8 @@ def plain(value: Any) -> Any:
         return {f"data:{value._mime_type};base64": value.to_base64()}
     if isinstance(value, orjson.Fragment):
         return json.loads(value.contents)
+    if isinstance(value, datetime):  # as orjson writes it
+        return f"{value.isoformat()}Z" if value.tzinfo is None else value.isoformat()
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, set | frozenset | tuple | range):

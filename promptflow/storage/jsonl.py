@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from array import array
 from collections.abc import Iterator
@@ -105,4 +106,7 @@ def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
             try:
                 yield orjson.loads(line)
             except orjson.JSONDecodeError:
-                continue
+                try:
+                    yield json.loads(line)  # lone surrogates and the like, which only Python's json reads
+                except ValueError:
+                    continue
