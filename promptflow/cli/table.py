@@ -29,6 +29,17 @@ def pick_columns(widths: Mapping[str, int], priority: Sequence[str], room: int) 
     return [n for n in names if n in kept]
 
 
+def fit_columns(widths: Mapping[str, int], room: int) -> dict[str, int]:
+    """Widths that fill ``room`` at most: the widest columns give way first."""
+    fitted = {name: min(width, room) for name, width in widths.items()}
+    while sum(width + _BORDER for width in fitted.values()) + 1 > room:
+        widest = max(fitted, key=fitted.__getitem__)
+        if fitted[widest] <= 1:
+            break
+        fitted[widest] -= 1
+    return fitted
+
+
 def plain(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] = ()) -> str:
     """Columns padded to align, nothing cut, no borders."""
     names = list(columns) or column_names(rows)
@@ -59,10 +70,9 @@ def boxed(
     widths = {n: max([len(n)] + [len(line[i]) for line in texts]) for i, n in enumerate(names)}
     kept = pick_columns(widths, priority, width)
     table = Table(box=box.ROUNDED if unicode else box.ASCII, header_style="bold" if color else "")
-    for name in kept:
-        table.add_column(
-            name, no_wrap=True, overflow="ellipsis" if unicode else "crop", min_width=min(widths[name], _LEAST)
-        )
+    # Given to rich, which would take the same from narrow columns as from wide ones.
+    for name, room in fit_columns({name: widths[name] for name in kept}, width).items():
+        table.add_column(name, no_wrap=True, overflow="ellipsis" if unicode else "crop", width=room)
     for line in texts:
         table.add_row(*(Text(text) for name, text in zip(names, line, strict=True) if name in kept))
     console = Console(file=stream, width=width, no_color=not color, force_terminal=color, highlight=False)
