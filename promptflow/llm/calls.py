@@ -61,13 +61,12 @@ async def _adapting(target: Endpoint, body: dict[str, Any], timeout: float | Non
 async def _open(target: Endpoint, route: str, body: dict[str, Any], timeout: float | None, call: Span) -> ChunkStream:
     body = _as_learned(target, body)
     while True:
-        events = transport.stream(target, body, timeout=timeout)
         try:
-            first: list[dict[str, Any]] = await anext(events, [])
+            events = await transport.open_stream(target, body, timeout=timeout)
         except WrappedOpenAIError as error:
             body = _adapted(target, body, error)
         else:
-            return ChunkStream(events, first, _CHUNKS[route], call)
+            return ChunkStream(events, _CHUNKS[route], call)
 
 
 def _adapted(target: Endpoint, body: dict[str, Any], error: WrappedOpenAIError) -> dict[str, Any]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import Callable, Generator
 from typing import Any
 
 from promptflow.exceptions import WrappedOpenAIError
 from promptflow.llm.background import stream_loop
 from promptflow.llm.response import ApiObject
+from promptflow.llm.transport import EventStream
 from promptflow.tracing.spans import Span
 
 
@@ -20,20 +21,13 @@ class ChunkStream:
     coroutine, never waits for itself.
     """
 
-    def __init__(
-        self,
-        events: AsyncGenerator[list[dict[str, Any]], None],
-        first: list[dict[str, Any]],
-        chunk_class: type[ApiObject],
-        call: Span,
-    ) -> None:
+    def __init__(self, events: EventStream, chunk_class: type[ApiObject], call: Span) -> None:
         self._events = events
         self._chunk_class = chunk_class
         self._call = call
         self._ready: deque[dict[str, Any]] = deque()
         self._answer = _Answer()
         self._over = False
-        self._take(first)
 
     def __iter__(self) -> ChunkStream:
         return self
@@ -58,7 +52,7 @@ class ChunkStream:
     async def _more(self) -> list[dict[str, Any]] | None:
         """The next events; None at the end. Errors are recorded and end the stream."""
         try:
-            return await anext(self._events, None)
+            return await self._events.read()
         except BaseException as error:
             self._end(error)
             raise
@@ -91,7 +85,7 @@ class ChunkStream:
         self._ready.clear()
         if not self._over:
             self._end(None)
-            stream_loop().submit(self._events.aclose())
+            stream_loop().loop.call_soon_threadsafe(self._events.close)
 
     async def aclose(self) -> None:
         self.close()

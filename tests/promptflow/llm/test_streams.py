@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import subprocess
+import sys
 import threading
 from typing import Any
 
@@ -142,3 +144,18 @@ def test_the_span_of_a_stream_ends_with_it(model_server: ModelServer) -> None:
         list(stream)
     (call,) = spans
     assert call.kind == "LLM" and call.output == "one two three "
+
+
+def test_a_program_that_leaves_a_stream_open_ends_quietly(model_server: ModelServer) -> None:
+    code = (
+        "import sys\n"
+        "from promptflow.connections.models import OpenAIConnection\n"
+        "from promptflow.llm import background\n"
+        "from promptflow.llm.chat import chat\n"
+        "connection = OpenAIConnection(api_key='k', base_url=sys.argv[1])\n"
+        "stream = background.run(chat(connection, 'user:\\na b c', model='m', stream=True))\n"
+        "print(next(stream) + next(stream))\n"
+    )
+    command = [sys.executable, "-X", "dev", "-W", "error", "-c", code, model_server.base_url]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (run.returncode, run.stdout, run.stderr) == (0, "a \n", "")

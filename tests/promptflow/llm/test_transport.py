@@ -13,6 +13,7 @@ import pytest
 from promptflow.exceptions import ExceedMaxRetryTimes, WrappedOpenAIError
 from promptflow.llm import background, transport
 from promptflow.llm.endpoints import Endpoint
+from promptflow.llm.pool import session
 from promptflow.llm.retry import RetryPolicy
 from tests.fake_model import ModelServer, Reply
 
@@ -149,7 +150,7 @@ def test_requests_at_once_have_a_connection_each(model_server: ModelServer) -> N
 def test_every_loop_closes_its_pool(model_server: ModelServer) -> None:
     async def once() -> Any:
         await transport.post(target(model_server), {"messages": []})
-        return await transport.session()
+        return await session()
 
     pools = [asyncio.run(once()) for _ in range(3)]
     assert all(pool.closed for pool in pools) and len({id(pool) for pool in pools}) == 3
