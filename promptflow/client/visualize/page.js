@@ -24,6 +24,7 @@
   };
   const seconds = (s) => {
     if (s === null || s === undefined) return "–";
+    if (s < 0.001) return Math.round(s * 1e6) + " µs";
     if (s < 1) return Math.round(s * 1000) + " ms";
     if (s < 120) return s.toFixed(s < 10 ? 2 : 1) + " s";
     return Math.floor(s / 60) + " min " + Math.round(s % 60) + " s";
