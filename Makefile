@@ -1,43 +1,34 @@
 # Two commands set everything up on a fresh machine with Python >= 3.11: `make demo` and `make test`.
-PYTHON ?= python3
-PIP_FLAGS ?= --quiet --disable-pip-version-check
-INPUTS := pyproject.toml Makefile
-HASH := $(shell cat $(INPUTS) | $(PYTHON) -c "import hashlib,sys; print(hashlib.sha256(sys.stdin.buffer.read() + sys.version.encode()).hexdigest()[:16])")
+# The first Python on PATH that is new enough; `make PYTHON=…` names another.
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$p" && exit; done; echo python3)
 
 LIGHT := .venv
 ALL := .venv-all
 LIGHT_EXTRAS := cpu,dev
 ALL_EXTRAS := cpu,pandas,parquet,postgres,langchain,openai,otel,tiktoken,dev,compat
+# what else pytest is told: make test ARGS="-k cli -x"
+ARGS ?=
 
 .PHONY: install install-all demo test test-all check bench docs clean help
 
 help: ## what can be made
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /: /'
 
-install: $(LIGHT)/.inputs-$(HASH) ## .venv with the light install
-install-all: $(ALL)/.inputs-$(HASH) ## .venv-all with every extra that runs on a CPU
+install: ## .venv with the light install, made again only when its inputs change
+	@$(PYTHON) .ci/environment.py $(LIGHT) $(LIGHT_EXTRAS)
 
-# The stamp's name is the hash of what the environment is made from: it is made again only when that changes.
-$(LIGHT)/.inputs-$(HASH):
-	rm -rf $(LIGHT)
-	$(PYTHON) -m venv $(LIGHT)
-	$(LIGHT)/bin/pip install $(PIP_FLAGS) -e ".[$(LIGHT_EXTRAS)]"
-	touch $@
-
-$(ALL)/.inputs-$(HASH):
-	rm -rf $(ALL)
-	$(PYTHON) -m venv $(ALL)
-	$(ALL)/bin/pip install $(PIP_FLAGS) -e ".[$(ALL_EXTRAS)]"
-	touch $@
+install-all: ## .venv-all with every extra that runs on a CPU
+	@$(PYTHON) .ci/environment.py $(ALL) $(ALL_EXTRAS)
 
 demo: install ## run a real flow with the embedded model: variants, a batch, an evaluation
 	$(LIGHT)/bin/python examples/demo.py
 
 test: install ## the suite on the light install
-	$(LIGHT)/bin/python -m pytest
+	$(LIGHT)/bin/python -m pytest $(ARGS)
 
 test-all: install-all ## the suite with every extra, slow tests included
-	$(ALL)/bin/python -m pytest -m "not gpu and not network"
+	$(ALL)/bin/python -m pytest -m "not gpu and not network" $(ARGS)
 
 check: install ## format, lint, types, floors
 	$(LIGHT)/bin/ruff format --check .
@@ -51,5 +42,5 @@ bench: install-all ## every figure, as a ratio against a reference measured in t
 docs: install ## write docs/cli.md and the JSON Schema of flow files again
 	$(LIGHT)/bin/python -m docs.generate
 
-clean:
-	rm -rf $(LIGHT) $(ALL) .bench build *.egg-info .mypy_cache .ruff_cache .pytest_cache
+clean: ## remove what was made here
+	rm -rf $(LIGHT) $(ALL) .bench build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
