@@ -1,10 +1,11 @@
-"""Calls that user code makes with the ``openai`` SDK become spans.
+"""Calls that user code makes with the ``openai`` SDK and with LangChain become spans.
 
-The SDK is never imported from here: its modules are patched when they are imported, or now if they are already.
+Neither is imported from here: their modules are patched when they are imported, or now if they are already.
 """
 
 from __future__ import annotations
 
+import importlib
 import sys
 from collections.abc import Callable, Sequence
 from importlib.abc import Loader, MetaPathFinder
@@ -42,9 +43,12 @@ _METHODS: dict[str, tuple[tuple[str, str, str, str], ...]] = {
 }
 
 
+_LANGCHAIN = "langchain_core.callbacks.manager"
+
+
 def inject() -> None:
-    """Patch the SDK, now or when it is imported. Doing it again does nothing."""
-    waiting = [name for name in _METHODS if not _patch_loaded(name)]
+    """Patch them, now or when they are imported. Doing it again does nothing."""
+    waiting = [name for name in (*_METHODS, _LANGCHAIN) if not _patch_loaded(name)]
     if waiting and not any(isinstance(finder, _Finder) for finder in sys.meta_path):
         sys.meta_path.insert(0, _Finder())
 
@@ -64,7 +68,7 @@ class _Finder(MetaPathFinder):
     """Lets other finders find the SDK's modules, and patches them once they are loaded."""
 
     def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
-        if name not in _METHODS:
+        if name not in _METHODS and name != _LANGCHAIN:
             return None
         for finder in sys.meta_path:
             spec = finder.find_spec(name, path, target) if finder is not self else None
@@ -101,6 +105,10 @@ def _patch_loaded(name: str) -> bool:
 
 
 def _patch(module: ModuleType) -> None:
+    if module.__name__ == _LANGCHAIN:
+        # By name: integrations stand above tracing.
+        importlib.import_module("promptflow.integrations.langchain.callbacks").trace_langchain()
+        return
     for class_name, method, kind, span_name in _METHODS[module.__name__]:
         cls = getattr(module, class_name, None)
         original = getattr(cls, method, None)

@@ -182,12 +182,22 @@ class Span:
     @contextmanager
     def resumed(self) -> Iterator[Span]:
         """Make a kept-open span current again, while the next piece of its stream is made."""
-        previous = _current.get()
-        _current.set(self)
-        try:
+        with resumed(self):
             yield self
-        finally:
-            _current.set(previous)
+
+    @property
+    def parent(self) -> Span | None:
+        """The span around it, in this process."""
+        return self._parent
+
+    def enter(self) -> None:
+        """Make it current until ``leave``: for callbacks, which have no block."""
+        _current.set(self)
+
+    def leave(self) -> None:
+        """No longer current, if it is."""
+        if _current.get() is self:
+            _current.set(self._parent)
 
     def end(self) -> None:
         """Close the span; the second time does nothing."""
@@ -266,6 +276,17 @@ def recording() -> bool:
 def wanted() -> bool:
     """Whether a span that starts now is of use to anybody: it is kept, captured, or inside another."""
     return not disabled() or bool(_sinks.get())
+
+
+@contextmanager
+def resumed(at: Span | None) -> Iterator[None]:
+    """Make ``at`` (None: no span) current inside the block."""
+    previous = _current.get()
+    _current.set(at)
+    try:
+        yield
+    finally:
+        _current.set(previous)
 
 
 @contextmanager

@@ -1,0 +1,1 @@
+"""Other frameworks: each needs its own extra."""
