@@ -6,6 +6,7 @@ usage: environment.py FOLDER EXTRAS      (`make install` and `make install-all` 
 # Runs on any Python 3, so that an old one gets a sentence and not a SyntaxError.
 import fcntl
 import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -35,12 +36,16 @@ def main(folder, extras):
 
 
 def digest(extras):
-    """A hash of all that the environment is made from."""
-    text = hashlib.sha256((extras + sys.version + sys.base_prefix).encode())
-    for path in ("pyproject.toml", __file__):
-        with open(path, "rb") as file:
-            text.update(file.read())
-    return text.hexdigest()
+    """A hash of all that the environment is made from. The settings of linters are not of it."""
+    import tomllib
+
+    with open("pyproject.toml", "rb") as file:
+        project = tomllib.load(file)
+    with open(__file__, "rb") as file:
+        script = file.read().decode()
+    made_from = [project["build-system"], project["project"], project["tool"]["setuptools"]]
+    text = json.dumps([made_from, script, extras, ROOT, sys.version, sys.base_prefix])
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def stamp(folder):
@@ -59,7 +64,7 @@ def make(folder, extras):
     python = getattr(sys, "_base_executable", None) or sys.executable
     strays = ("PYTHONPATH", "PYTHONHOME", "PIP_USER", "PIP_TARGET", "PIP_PREFIX")
     environ = {name: value for name, value in os.environ.items() if name not in strays}
-    quiet = ["--quiet", "--no-input", "--disable-pip-version-check"]
+    quiet = ["-qq", "--no-input", "--disable-pip-version-check"]
     install = [os.path.join(folder, "bin", "python"), "-m", "pip", "install", *quiet, "-e", f".[{extras}]"]
     for command in ([python, "-m", "venv", folder], install):
         subprocess.run(command, check=True, env=environ, stdin=subprocess.DEVNULL)
