@@ -44,8 +44,10 @@ async def run_async(steps: Sequence[Step], line: Line, concurrency: int) -> None
                 del waiting[step.name]
                 running.add(asyncio.create_task(run_node_async(step, line)))
             finished, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-            for task in finished:
-                task.result()
+            # All of them are asked: an error that nobody asked for would be logged by asyncio.
+            errors = [error for task in finished if (error := task.exception()) is not None]
+            if errors:
+                raise errors[0]
     except BaseException:
         for task in running:
             task.cancel()

@@ -141,12 +141,13 @@ class DagExecutor:
     def run_node(
         self, name: str, inputs: Mapping[str, Any], dependencies: Mapping[str, Any] | None = None
     ) -> LineResult:
-        """Run one node alone, with the outputs of the nodes it references given by ``dependencies``."""
+        """Run one node alone, whatever its condition; ``dependencies`` are outputs of the nodes it references."""
         step = next((s for s in [*self.steps, *self.aggregation_steps] if s.name == name), None)
         if step is None:
             node = self.flow.node(name)
             assert node is not None, f"{name} is no node of the flow"
             step = make_step(self.flow, node, self._connections, self._sub_flow)
+        step = replace(step, node=replace(step.node, activate=None))
         line, start = self._start(inputs, None, None, False)
         line.inputs = {**{k: i.default for k, i in self.flow.inputs.items()}, **inputs}
         line.outputs.update(dependencies or {})
