@@ -7,6 +7,7 @@ import traceback
 from typing import TYPE_CHECKING, Any
 
 from promptflow.cli import exits
+from promptflow.cli.overwritten import overwriting, told
 from promptflow.exceptions import PromptflowException, UserErrorException, error_to_dict
 
 if TYPE_CHECKING:
@@ -75,6 +76,8 @@ def _message(error: BaseException) -> str:
 
 
 def _hint(error: BaseException) -> str:
+    if isinstance(error, ImportError) and (found := overwriting()):
+        return told(found)[1]
     known = isinstance(error, (UserErrorException, OSError, KeyboardInterrupt))
     blames_user = isinstance(error, PromptflowException) and error.error_codes[:1] == ["UserError"]
     return "" if known or blames_user else _BUG

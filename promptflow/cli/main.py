@@ -12,8 +12,13 @@ def main(argv: list[str] | None = None) -> int:
         sys.stdout.write(f'{{\n  "promptflow": "{__version__}"\n}}\n')
         return 0
     # Inside the function on purpose: the line above must not pay for it.
-    from promptflow.cli.dispatch import dispatch
+    try:
+        from promptflow.cli.dispatch import dispatch
+    except ImportError as error:
+        from promptflow.cli.overwritten import explain
 
+        sys.stderr.write(explain(error) + "\n")
+        return 1
     return dispatch(words)
 
 
