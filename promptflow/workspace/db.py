@@ -131,11 +131,12 @@ class Database:
                 self._engine, self._pid = engine, os.getpid()
 
     def _make_engine(self) -> Engine:
-        from sqlalchemy import create_engine, event, exc
+        from sqlalchemy import create_engine, event, exc, make_url
 
         try:
             if not self.is_sqlite:
-                need("psycopg", extra="postgres")
+                if make_url(self.url).get_backend_name() == "postgresql":
+                    need("psycopg", extra="postgres")
                 return create_engine(
                     self.url, pool_pre_ping=True, hide_parameters=True, connect_args={"connect_timeout": 10}
                 )
