@@ -1,5 +1,7 @@
 """Connections: where a model or service is, and the secrets it wants."""
 
+from typing import TYPE_CHECKING
+
 from promptflow._lazy import lazy
 from promptflow.connections.custom import CustomConnection, CustomStrongTypeConnection
 from promptflow.connections.models import (
@@ -17,6 +19,9 @@ from promptflow.connections.models import (
     WeaviateConnection,
     _Connection,
 )
+
+if TYPE_CHECKING:
+    from promptflow.connections.provider import ConnectionProvider
 
 __all__ = [
     "AzureAIServicesConnection",

@@ -12,6 +12,8 @@ from promptflow.exceptions import InvalidConnectionError
 class ModelConfiguration:
     """Base of the model configurations."""
 
+    __promptflow_secrets__ = ("api_key",)
+
     @classmethod
     def from_connection(cls, connection: Any, **kwargs: Any) -> ModelConfiguration:
         raise NotImplementedError

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import Field, fields, is_dataclass
 from typing import Any
 
 SCRUBBED = "******"
@@ -47,6 +48,8 @@ def default(value: Any) -> Any:
         method = getattr(value, name, None)
         if callable(method) and not isinstance(value, type):
             return method()
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: _field(value, field) for field in fields(value)}
     if isinstance(value, bytes | bytearray | memoryview):
         return f"<{len(value)} bytes>" if kind in (bytes, bytearray, memoryview) else str(value)
     if isinstance(value, int | float):
@@ -59,12 +62,21 @@ def default(value: Any) -> Any:
     return getattr(value, "__qualname__", None) or str(value)
 
 
+def _field(value: Any, field: Field[Any]) -> Any:
+    content = getattr(value, field.name, None)
+    secret = field.type in ("Secret", "types.Secret") or getattr(field.type, "__name__", "") == "Secret"
+    hidden = secret or field.name in getattr(type(value), "__promptflow_secrets__", ())
+    return SCRUBBED if hidden and content else content
+
+
 def _load() -> Callable[[Any], bytes]:
     # On first use only: importing the tracing package must stay cheap.
     global _fast
     import orjson
 
-    option = orjson.OPT_NON_STR_KEYS | orjson.OPT_PASSTHROUGH_SUBCLASS | orjson.OPT_SERIALIZE_NUMPY
+    # Subclasses and dataclasses come to `default`: they may hold what must not be shown.
+    option = orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY
+    option |= orjson.OPT_PASSTHROUGH_SUBCLASS | orjson.OPT_PASSTHROUGH_DATACLASS
 
     def fast(value: Any) -> bytes:
         return orjson.dumps(value, default, option)

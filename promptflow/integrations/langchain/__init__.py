@@ -1,7 +1,14 @@
 """LangChain: its calls as spans, a flow as a Runnable, a Runnable in a flow. Needs ``promptflow[langchain]``."""
 
+from typing import TYPE_CHECKING
+
 from promptflow._lazy import lazy
 from promptflow.workspace.optional import need
+
+if TYPE_CHECKING:
+    from promptflow.integrations.langchain.callbacks import PromptFlowCallbackHandler, trace_langchain
+    from promptflow.integrations.langchain.functions import as_callable
+    from promptflow.integrations.langchain.runnables import FlowRunnable
 
 need("langchain_core", extra="langchain")
 

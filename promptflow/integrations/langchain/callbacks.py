@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, ClassVar
 from uuid import UUID
 
 from langchain_core.callbacks.base import BaseCallbackHandler
@@ -24,9 +24,8 @@ class PromptFlowCallbackHandler(BaseCallbackHandler):
     # In the caller's own context: what a step calls then finds its span.
     run_inline = True
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._spans: dict[UUID, Span] = {}
+    # Of all handlers together: a run that two of them hear of (one was passed, one is everywhere) is one span.
+    _spans: ClassVar[dict[UUID, Span]] = {}
 
     @property
     def always_verbose(self) -> bool:
@@ -70,8 +69,9 @@ class PromptFlowCallbackHandler(BaseCallbackHandler):
     def on_retriever_start(self, serialized: Any, query: str, *, run_id: UUID, **kwargs: Any) -> None:
         name = _name(serialized, kwargs, "Retriever")
         at = self._start(run_id, name, "Retrieval", {"query": query}, kwargs)
-        at.set_attribute("retrieval.query", query)
-        at.add_event("promptflow.retrieval.query", dumps(query))
+        if at is not None:
+            at.set_attribute("retrieval.query", query)
+            at.add_event("promptflow.retrieval.query", dumps(query))
 
     def on_retriever_end(self, documents: Sequence[Any], *, run_id: UUID, **kwargs: Any) -> None:
         at = self._spans.get(run_id)
@@ -84,7 +84,11 @@ class PromptFlowCallbackHandler(BaseCallbackHandler):
     def on_retriever_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
         self._fail(run_id, error)
 
-    def _start(self, run_id: UUID, name: str, kind: str, inputs: Mapping[str, Any], kwargs: Mapping[str, Any]) -> Span:
+    def _start(
+        self, run_id: UUID, name: str, kind: str, inputs: Mapping[str, Any], kwargs: Mapping[str, Any]
+    ) -> Span | None:
+        if run_id in self._spans:
+            return None
         parent = self._spans.get(kwargs.get("parent_run_id")) or self._outside()  # type: ignore[arg-type]
         attributes = {"function": name}
         metadata = {key: str(value) for key, value in (kwargs.get("metadata") or {}).items()}
@@ -99,7 +103,7 @@ class PromptFlowCallbackHandler(BaseCallbackHandler):
         return at
 
     def _outside(self) -> Span | None:
-        """The current span that is not of this handler: a batch starts its runs one after another, side by side."""
+        """The current span that is not of a handler: a batch starts its runs one after another, side by side."""
         own = set(map(id, self._spans.values()))
         at = current_span()
         while at is not None and id(at) in own:

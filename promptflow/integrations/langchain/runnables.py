@@ -10,8 +10,8 @@ from typing import Any
 from langchain_core.runnables import Runnable, RunnableConfig
 
 from promptflow.client import load_flow
-from promptflow.core import AsyncFlow
 from promptflow.exceptions import UserErrorException
+from promptflow.executor.callable import AsyncFlow
 
 
 class FlowRunnable(Runnable[Any, Any]):

@@ -91,6 +91,12 @@ def test_an_error_ends_the_spans_it_passes() -> None:
     assert [s.message for s in spans if s.status == "Error"] == ["ValueError: no"] * 2
 
 
+def test_two_handlers_make_one_span_of_a_run() -> None:
+    with capture() as spans:
+        RunnableLambda(lambda x: x).invoke(1, config={"callbacks": [PromptFlowCallbackHandler() for _ in range(2)]})
+    assert len(spans) == 1
+
+
 def test_streams_tools_and_retrievers() -> None:
     class Finder(BaseRetriever):
         def _get_relevant_documents(self, query: str, *, run_manager: CallbackManagerForRetrieverRun) -> list[Document]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -25,7 +25,7 @@ async def slowly(a: int) -> int:
 
 
 @trace
-def letters(text: str) -> Iterator[str]:
+def letters(text: str) -> Generator[str, None, None]:
     for letter in text:
         yield letter.upper() if double(1) else ""
 

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from promptflow.connections import OpenAIConnection
+from promptflow.connections.model_config import OpenAIModelConfiguration
 from promptflow.contracts.multimedia import Image
 from promptflow.contracts.types import AssistantDefinition, PromptTemplate, Secret
 from promptflow.tracing.payload import MAX_PAYLOAD, dumps, plain
@@ -26,6 +27,12 @@ class Color(str, enum.Enum):  # noqa: UP042 (as users write it)
 class Point:
     x: int
     key: Secret = Secret("hidden")
+
+
+@dataclasses.dataclass
+class Stranger:
+    key: Secret
+    url: str = "u"
 
 
 class Model:
@@ -55,6 +62,11 @@ for _ in range(500):
         (Secret("hidden"), "******"),
         (PromptTemplate("{{x}}"), "{{x}}"),
         (Point(1), {"x": 1, "key": "******"}),
+        (Stranger(Secret("hidden")), {"key": "******", "url": "u"}),
+        (
+            OpenAIModelConfiguration("m", api_key="hidden"),
+            {"model": "m", "base_url": None, "api_key": "******", "organization": None, "connection": None},
+        ),
         (Color.RED, "red"),
         (OrderedDict(a=1), {"a": 1}),
         (Pair(1, 2), [1, 2]),
