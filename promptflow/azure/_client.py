@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from promptflow.client import PFClient as LocalClient
+from promptflow.client.client import PFClient as LocalClient
 
 _logger = logging.getLogger(__name__)
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from promptflow.contracts.run import LineResult, RunInfo, Status
 
+MAX_ERRORS = 1000  # kept with their details; the records of the lines hold all of them
 TOKENS = ("total_tokens", "prompt_tokens", "completion_tokens")
 
 
@@ -17,7 +18,7 @@ TOKENS = ("total_tokens", "prompt_tokens", "completion_tokens")
 class BatchResult:
     """Counts grow while the batch runs; ``status`` and ``end_time`` are set at its end.
 
-    ``errors`` holds ``(line number, error)`` of every failed line, in order of failure; ``aggregation_errors`` the
+    ``errors`` holds ``(line number, error)`` of failed lines, in order of failure; ``aggregation_errors`` the
     error by node; ``exception`` what stopped the batch as a whole.
     """
 
@@ -41,7 +42,8 @@ class BatchResult:
             self.completed_lines += 1
         else:
             self.failed_lines += 1
-            self.errors.append((info.index or 0, info.error or {}))
+            if len(self.errors) < MAX_ERRORS:
+                self.errors.append((info.index or 0, info.error or {}))
         for name in TOKENS:
             self.tokens[name] += (info.system_metrics or {}).get(name) or 0
         for node in result.node_run_infos.values():

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+from collections import ChainMap
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from functools import cached_property
 from os import PathLike
 from typing import TYPE_CHECKING, Any
@@ -30,6 +33,8 @@ class PFClient:
     def __init__(self, config: Mapping[str, Any] | None = None, *, workspace: Workspace | None = None, **kwargs: Any):
         self.workspace = workspace or Workspace.open()
         self.config = dict(config or {})
+        if self.config:
+            self.workspace = _configured(self.workspace, self.config)
 
     @cached_property
     def flows(self) -> FlowOperations:
@@ -140,3 +145,13 @@ class PFClient:
     def visualize(self, runs: str | Run | Sequence[str | Run]) -> None:
         """Open a page that compares runs."""
         self.runs.visualize(runs)
+
+
+def _configured(workspace: Workspace, config: Mapping[str, Any]) -> Workspace:
+    """The same workspace, seen through other settings."""
+    from promptflow.workspace.settings import Settings, variables  # few clients have a configuration
+
+    given = {variable: str(value) for key, value in config.items() for variable in variables(key)}
+    view = copy(workspace)
+    view.__dict__["settings"] = Settings(workspace.home, environ=ChainMap(given, os.environ))
+    return view

@@ -16,9 +16,10 @@ from promptflow.batch.resume import previous_lines
 from promptflow.batch.run import Progress, flow_lines, run_batch
 from promptflow.batch.runlog import ProgressLog, run_log
 from promptflow.client.records import to_record
+from promptflow.client.traced import traced_as
 from promptflow.contracts.flow import FLEX_FILES
 from promptflow.contracts.run import Status
-from promptflow.entities.run import CANCELED, COMPLETED, FAILED, RUNNING, Run
+from promptflow.entities.run import CANCELED, COMPLETED, FAILED, RUNNING, Run, run_name
 from promptflow.exceptions import (
     ConnectionNotFoundError,
     InvalidFlowError,
@@ -52,7 +53,8 @@ def submit(workspace: Workspace, store: RunStore, run: Run, progress: Progress |
     executor: Executor | None = None
     failure: Exception | None = None
     try:
-        executor = load(workspace, run)
+        with traced_as(run._flow_name):
+            executor = load(workspace, run)
     except _BEFORE_RECORD:
         raise
     except PromptflowException as error:
@@ -121,7 +123,7 @@ def _run(
             if executor is None:
                 assert failure is not None
                 raise failure
-            with executor.activated():
+            with executor.activated(), traced_as(run._flow_name, **_referenced(run)):
                 lines = flow_lines(executor, _sources(run), run.column_mapping)
                 logged = ProgressLog(lines.total)
                 result = run_batch(
@@ -184,6 +186,10 @@ def _sources(run: Run) -> dict[str, Path]:
         else:  # a run on a run: what it was given
             sources["run.inputs"] = folder.path / "inputs.jsonl"
     return sources
+
+
+def _referenced(run: Run) -> dict[str, str]:
+    return {"referenced.batch_run_id": run_name(run.run)} if run.run else {}
 
 
 def _previous(run: Run, executor: Executor) -> Iterable[Any]:

@@ -9,6 +9,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from promptflow.client.traced import traced_as
 from promptflow.contracts.flow import Flow
 from promptflow.contracts.reference import Reference
 from promptflow.contracts.run import LineResult
@@ -40,16 +41,17 @@ def test_flow(
     ``streaming`` leaves the generators of a chat flow's outputs to the caller. What came of it is also kept in
     ``<flow>/.promptflow``, or in ``output_path``.
     """
-    executor = load_executor(
-        flow,
-        variant=variant,
-        init=init,
-        environment_variables=environment_variables,
-        code=Path(code) if code else None,
-        workspace=workspace,
-    )
+    with traced_as(_name(flow)):
+        executor = load_executor(
+            flow,
+            variant=variant,
+            init=init,
+            environment_variables=environment_variables,
+            code=Path(code) if code else None,
+            workspace=workspace,
+        )
     definition = executor.flow
-    with executor.activated():
+    with executor.activated(), traced_as(_name(flow)):
         if definition.kind != "dag":
             result = executor.run_line(dict(inputs or {}), streaming=streaming and definition.kind == "prompty")
         elif node:
@@ -172,6 +174,13 @@ def _nested(path: tuple[str | int, ...], value: Any, before: Any) -> Any:
             break  # the whole output was given
         value = {part: value} if isinstance(part, str) else [*[None] * part, value]
     return {**before, **value} if isinstance(before, dict) and isinstance(value, dict) else value
+
+
+def _name(flow: Any) -> str:
+    if callable(flow):
+        return getattr(flow, "__name__", type(flow).__name__)
+    path = Path(flow).resolve()
+    return path.stem if path.suffix == ".prompty" else path.parent.name if path.suffix else path.name
 
 
 def _run_aggregation(executor: Executor, result: LineResult) -> None:

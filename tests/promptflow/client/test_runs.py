@@ -1,5 +1,8 @@
 import json
 import re
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,6 +20,7 @@ from promptflow.exceptions import (
     ValidationException,
 )
 from promptflow.storage.folder import BATCH_SIZE, SMALL
+from promptflow.tracing import spool
 from tests.promptflow import flowkit
 
 
@@ -388,3 +392,114 @@ def test_a_run_of_a_file_and_of_a_folder_are_the_same(client, echo, data):
     file = data("1")
     for flow in (echo / "flow.dag.yaml", str(echo), Path("echo")):
         assert outputs(client.run(flow=flow, data=file.name))[0]["o"] == "<1>"
+
+
+def test_a_configuration_changes_the_settings_of_one_client(client, echo, data, folder):
+    configured = PFClient(config={"run.output_path": str(folder / "kept")})
+    assert configured.run(flow=echo, data=data("1"), name="a").folder.path == folder / "kept/a"
+    assert client.run(flow=echo, data=data("1"), name="b").folder.path == client.workspace.runs_folder / "b"
+    assert [run.name for run in client.runs.list()] == ["b", "a"]
+
+
+def test_spans_belong_to_the_run_and_to_a_collection_named_as_the_flow(client, echo, evaluation, data, monkeypatch):
+    monkeypatch.delitem(spool.resource, "collection", raising=False)
+    base = client.run(flow=echo, data=data("1"), name="base")
+    mapping = {"answer": "${run.outputs.o}", "truth": "${data.x}"}
+    client.run(flow=evaluation, data=data("1"), run=base, column_mapping=mapping, name="eval")
+    (trace,) = client.traces.store.list(run="base")
+    assert [t.trace_id for t in client.traces.store.list(collection="echo")] == [trace.trace_id]
+    root = client.traces.store.show(client.traces.store.list(run="eval")[0].trace_id)[0]
+    assert root.attributes["referenced.batch_run_id"] == "base"
+    assert client.traces.delete(run="base", dry_run=True) == 2
+    assert client.traces.delete(run="base") == 2
+    assert client.traces.store.list(run="base") == []
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [{}, {"run": "r", "collection": "c"}, {"run": "r", "started_before": "2026-01-01"}, {"collection": "default"}],
+)
+def test_traces_are_deleted_by_run_or_collection(client, arguments):
+    with pytest.raises(UserErrorException):
+        client.traces.delete(**arguments)
+
+
+KILLED = """
+import os, signal, sys
+from promptflow.client import PFClient
+PFClient().run(flow="echo", data="data.jsonl", name="killed")
+"""
+
+
+def test_a_run_whose_process_died_is_resumed(client, echo, data, folder, monkeypatch):
+    (echo / "a.py").write_text(
+        "import os, pathlib, signal\n"
+        "from promptflow.core import tool\n"
+        "@tool\n"
+        "def echo(x: str):\n"
+        "    if x == '2' and not pathlib.Path('died').exists():\n"
+        "        pathlib.Path('died').touch()\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    return x\n"
+    )
+    monkeypatch.setenv("PF_WORKER_COUNT", "1")
+    data("0", "1", "2", "3")
+    assert subprocess.run([sys.executable, "-c", KILLED], cwd=folder, check=False).returncode == -signal.SIGKILL
+    killed = client.runs.get("killed")
+    assert killed.status == "Running"
+    assert [row["line_number"] for row in outputs(killed)] == [0, 1]
+    run = client.run(resume_from="killed")
+    assert [row["o"] for row in outputs(run)] == ["0", "1", "2", "3"]
+    assert run.properties["system_metrics"]["__pf__.lines.completed"] == 4
+
+
+def test_a_run_that_goes_on_is_not_resumed(client, echo, data):
+    (echo / "a.py").write_text(
+        "from promptflow.core import tool\n"
+        "from promptflow.client import PFClient\n"
+        "@tool\n"
+        "def echo(x: str):\n"
+        "    PFClient().run(resume_from='mine')\n"
+    )
+    run = client.run(flow=echo, data=data("1"), name="mine")
+    assert "not completed, got status Running" in run.folder.error()["message"]
+
+
+INTERRUPTED = """
+import os, signal
+from promptflow.core import tool
+
+@tool
+def echo(x: str):
+    if x == "1":
+        os.kill(os.getpid(), signal.SIGINT)
+        import time
+        time.sleep(1)
+    return x
+"""
+
+
+def test_ctrl_c_keeps_what_is_done(client, echo, data, monkeypatch):
+    monkeypatch.setenv("PF_WORKER_COUNT", "1")
+    (echo / "a.py").write_text(INTERRUPTED)
+    run = client.run(flow=echo, data=data("0", "1", "2", "3"))
+    assert run.status == "Canceled"
+    assert [row["o"] for row in outputs(run)] == ["0", "1"]
+    (echo / "a.py").write_text(INTERRUPTED.replace('"1"', '"never"'))
+    assert [row["o"] for row in outputs(client.run(resume_from=run))] == ["0", "1", "2", "3"]
+
+
+def test_a_disk_that_fills_up_fails_the_run_with_its_reason(client, echo, data, monkeypatch):
+    if not Path("/dev/full").exists():
+        pytest.skip("no /dev/full here")
+    from promptflow.storage import folder as storage
+
+    class FullDisk(storage.RunWriter):
+        def add_line(self, *args, **kwargs):
+            (self.path / "outputs.jsonl").symlink_to("/dev/full")
+            super().add_line(*args, **kwargs)
+
+    monkeypatch.setattr("promptflow.client.submit.RunWriter", FullDisk)
+    run = client.run(flow=echo, data=data("1", "2"))
+    assert run.status == "Failed"
+    assert "the disk is full" in run.folder.error()["message"]
