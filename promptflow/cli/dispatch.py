@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import os
 import sys
-from argparse import SUPPRESS, ArgumentParser, RawDescriptionHelpFormatter
+from argparse import SUPPRESS, Action, ArgumentParser, RawDescriptionHelpFormatter
 from typing import NoReturn
 
 from promptflow.cli import errors, exits, formats, style
@@ -19,8 +20,20 @@ _HELP = ("-h", "--help")
 
 
 class Parser(ArgumentParser):
+    color = False  # Python 3.14 paints help by itself, by rules of its own
+
     def error(self, message: str) -> NoReturn:
         raise UsageError(message, hint=f"{self.prog} -h shows what it takes")
+
+
+class Formatter(RawDescriptionHelpFormatter):
+    """The same help on every version of Python: `-n, --name NAME`, as from 3.13 on."""
+
+    def _format_action_invocation(self, action: Action) -> str:
+        if not action.option_strings:
+            return super()._format_action_invocation(action)
+        flags = ", ".join(action.option_strings)
+        return flags if action.nargs == 0 else f"{flags} {self._format_args(action, action.dest.upper())}"
 
 
 def dispatch(words: list[str]) -> int:
@@ -37,6 +50,7 @@ def dispatch(words: list[str]) -> int:
             explicit=bool(command.format and args.format),
             verbose=args.verbose, debug=args.debug, no_color=args.no_color, no_progress=args.no_progress,
         )  # fmt: skip
+        _set_up_logs(args.verbose, args.debug)
         code = command.run(args, out) or exits.OK
         out.stdout.flush()
         return code
@@ -52,6 +66,14 @@ def dispatch(words: list[str]) -> int:
     except Exception as error:
         report(error, words, out)
         return errors.exit_code(error)
+
+
+def _set_up_logs(verbose: bool, debug: bool) -> None:
+    """Logs go to stderr. Without `--verbose`, `--debug` or PF_LOGGING_LEVEL, warnings only: Python's own default."""
+    level = "DEBUG" if debug else "INFO" if verbose else os.environ.get("PF_LOGGING_LEVEL", "").upper()
+    if level in ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"):
+        logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+        logging.getLogger("promptflow").setLevel(level)
 
 
 def find(words: list[str]) -> tuple[Verb | None, list[str], list[str]]:
@@ -82,7 +104,7 @@ def build_parser(command: Command, path: list[str]) -> ArgumentParser:
         prog=" ".join(["pf", *path]),
         description=command.description,
         epilog="\n".join(["examples:", *(f"  {line}" for line in command.examples)]) if command.examples else None,
-        formatter_class=RawDescriptionHelpFormatter,
+        formatter_class=Formatter,
     )
     if command.arguments is not None:
         command.arguments(parser)
@@ -96,7 +118,22 @@ def build_parser(command: Command, path: list[str]) -> ArgumentParser:
     parser.add_argument("--no-color", action="store_true", help="Write without colour.")
     parser.add_argument("--no-progress", action="store_true", help="Show no progress.")
     parser.add_argument("--user-agent", help=SUPPRESS)
+    parser.usage = _usage(parser)
     return parser
+
+
+def _usage(parser: ArgumentParser) -> str:
+    """What must be given; what may be is listed below it anyway."""
+    words = [parser.prog]
+    for action in parser._actions:
+        name = str(action.metavar or action.dest.upper())
+        if action.help == SUPPRESS:
+            continue
+        if not action.option_strings:
+            words.append(f"[{name} ...]" if action.nargs == "*" else f"{name} ..." if action.nargs == "+" else name)
+        elif action.required:
+            words.append(f"{action.option_strings[-1]} {name}")
+    return " ".join([*words, "[options]"]).replace("%", "%%")
 
 
 def overview(path: list[str]) -> str:

@@ -49,7 +49,7 @@ def validate(args: Namespace, out: Output) -> int:
 def _verdict(rows: list[dict[str, str]]) -> str:
     errors = sum(row["severity"] == "error" for row in rows)
     warnings = len(rows) - errors
-    return f"{errors} errors, {warnings} warnings" if rows else "the flow is valid"
+    return f"errors: {errors}, warnings: {warnings}" if rows else "the flow is valid"
 
 
 def _validate_arguments(parser: ArgumentParser) -> None:

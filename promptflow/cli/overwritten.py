@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.metadata
-
 # promptflow-tools is none of them: it is made to lie beside us.
 OVERWRITING = ("promptflow-core", "promptflow-devkit", "promptflow-azure", "promptflow-tracing", "promptflow-evals")
 
 
 def overwriting() -> dict[str, str]:
     """Name and version of those that are installed here."""
+    import importlib.metadata  # 15 ms, for a broken installation and for `pf doctor`
+
     found: dict[str, str] = {}
     for name in OVERWRITING:
         try:

@@ -12,6 +12,7 @@ from promptflow.cli.output import Output
 
 _REDRAW_SECONDS = 0.1
 _PLAIN_SECONDS = 10.0
+_LEAST_SECONDS = 1.0  # a run of ten quick rows needs one line, not ten
 Shown = Callable[[BatchResult], None]
 
 
@@ -79,7 +80,9 @@ class _PlainLines:
     def __call__(self, result: BatchResult) -> None:
         tenth = 10 * result.ended_lines // max(1, result.total_lines)
         now = time.monotonic()
-        if now - self._said < _PLAIN_SECONDS and tenth == self._tenth:
+        waited = now - self._said
+        due = waited >= _PLAIN_SECONDS or (tenth > self._tenth and waited >= _LEAST_SECONDS)
+        if not due and result.ended_lines < result.total_lines:
             return
         self._said, self._tenth = now, tenth
         self._out.note(describe(result))

@@ -9,7 +9,6 @@ STANDARD = {
     + """inputs:
   text:
     type: string
-    default: Hello!
 outputs:
   answer:
     type: string
@@ -50,10 +49,8 @@ EVALUATION = {
     + """inputs:
   groundtruth:
     type: string
-    default: "yes"
   prediction:
     type: string
-    default: "Yes"
 outputs:
   grade:
     type: string
