@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -122,10 +122,10 @@ def record(row: Row) -> SpanRecord:
     return SpanRecord(**{**row, "events": sorted(events, key=lambda event: event["time_ns"])})
 
 
-def summary(spans: Sequence[SpanRecord]) -> TraceSummary:
-    roots = [span for span in spans if not span.parent_id]
-    root = min(roots or spans, key=lambda span: span.start_ns)
-    return TraceSummary(root, len(spans), min(s.start_ns for s in spans), max(s.end_ns for s in spans))
+def summary(row: Row) -> TraceSummary:
+    """From the row of a root span that has figures of its trace beside its own columns."""
+    spans, start, end = row.pop("spans"), row.pop("first_ns"), row.pop("last_ns")
+    return TraceSummary(record(row), spans, start, end)
 
 
 def _payload(text: Any) -> Any:

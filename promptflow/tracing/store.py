@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, delete, func, select
+from sqlalchemy import ColumnElement, Select, and_, delete, func, select
 
 from promptflow.exceptions import StoreError
 from promptflow.tracing import otlp, spool
@@ -57,15 +57,9 @@ class TraceStore:
         )
         with self._workspace.db.read() as connection:
             ids = [row.trace_id for row in connection.execute(chosen)]
-            rows = [
-                dict(row)
-                for part in _parts(ids)
-                for row in connection.execute(select(table).where(table.c.trace_id.in_(part))).mappings()
-            ]
-        traces: dict[str, Spans] = {trace_id: [] for trace_id in ids}
-        for row in rows:
-            traces[row["trace_id"]].append(record(row))
-        return [summary(spans) for spans in traces.values()]
+            rows = [dict(row) for part in _parts(ids) for row in connection.execute(_roots(part)).mappings()]
+        found = {row["trace_id"]: summary(row) for row in rows}
+        return [found[trace_id] for trace_id in ids]
 
     def show(self, trace_id: str) -> Spans:
         """The spans of a trace, by start. ``trace_id`` may be its beginning, a line's run id or ``@latest``."""
@@ -184,6 +178,28 @@ def _spooled(line: bytes) -> list[Row]:
         return [table_row(row, data["resource"]) for row in data["spans"]]
     except (ValueError, KeyError, TypeError):
         return []
+
+
+def _roots(trace_ids: Sequence[str]) -> Select[Any]:
+    """The first span of each trace (one without a parent before all others), with figures of the whole trace."""
+    whole = table.c.trace_id
+    ranked = (
+        select(
+            table.c.trace_id,
+            table.c.span_id,
+            func.row_number()
+            .over(partition_by=whole, order_by=(table.c.parent_id != "", table.c.start_ns, table.c.span_id))
+            .label("place"),
+            func.count().over(partition_by=whole).label("spans"),
+            func.min(table.c.start_ns).over(partition_by=whole).label("first_ns"),
+            func.max(table.c.end_ns).over(partition_by=whole).label("last_ns"),
+        )
+        .where(whole.in_(trace_ids))
+        .subquery()
+    )
+    same = and_(table.c.trace_id == ranked.c.trace_id, table.c.span_id == ranked.c.span_id)
+    figures = (ranked.c.spans, ranked.c.first_ns, ranked.c.last_ns)
+    return select(table, *figures).join(ranked, same).where(ranked.c.place == 1)
 
 
 def _filters(

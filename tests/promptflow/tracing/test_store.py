@@ -13,6 +13,7 @@ import pytest
 from promptflow.exceptions import StoreError
 from promptflow.tracing import otlp, spool
 from promptflow.tracing.exporters import export_to
+from promptflow.tracing.records import as_row
 from promptflow.tracing.spans import run_context, span
 from promptflow.tracing.store import TraceStore
 from promptflow.workspace import Workspace
@@ -42,6 +43,16 @@ def test_a_trace_is_listed_and_shown(store: TraceStore) -> None:
     assert (root.name, child.name, child.parent_id) == ("root", "child", root.span_id)
     names = [event["name"] for event in root.events]
     assert names == ["promptflow.function.inputs", "promptflow.function.output"]
+
+
+def test_a_trace_whose_root_is_elsewhere_is_named_by_its_first_span(store: TraceStore) -> None:
+    one()
+    root, child = store.show("@latest")
+    store.delete(trace_ids=[root.trace_id])
+    later = {**as_row(child), "span_id": "f" * 16, "start_ns": child.start_ns + 5, "name": "later"}
+    store.add([later, as_row(child)])
+    (found,) = store.list()
+    assert (found.root.name, found.spans, found.start_ns) == ("child", 2, child.start_ns)
 
 
 def test_filters_and_order(store: TraceStore) -> None:
