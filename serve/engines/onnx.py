@@ -21,6 +21,7 @@ from serve.engines.row import Row, Vocabulary
 np = need("numpy", extra="cpu")
 
 MAX_ROWS = 32
+PREFILL_TOKENS = 2048  # at most so many, padding counted, are read in one pass: many exports make logits for them all
 DEFAULT_TOKENS = 256
 
 
@@ -144,8 +145,16 @@ class OnnxEngine(Engine):
                 self._wake.wait()
             if not self._open:
                 return None
-            count = min(len(self._inbox), self.max_rows - running)
-            return [row for row in (self._inbox.popleft() for _ in range(count)) if not row.cancelled]
+            fresh: list[Row] = []
+            longest = 0
+            while self._inbox and running + len(fresh) < self.max_rows:
+                longest = max(longest, len(self._inbox[0].prompt))
+                if fresh and longest * (len(fresh) + 1) > PREFILL_TOKENS:
+                    break
+                row = self._inbox.popleft()
+                if not row.cancelled:
+                    fresh.append(row)
+            return fresh
 
     def _prefill(self, rows: list[Row]) -> Batch:
         ids, mask = pad_prompts([row.prompt for row in rows])

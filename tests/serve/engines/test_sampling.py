@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+np = pytest.importorskip("numpy")
+
+from serve.engines.base import Sampling  # noqa: E402
+from serve.engines.sampling import pick  # noqa: E402
+
+LOGITS = np.log(np.array([0.1, 0.6, 0.05, 0.25], dtype=np.float32))
+
+
+def drawn(top_p: float, temperature: float = 1.0, count: int = 4000) -> Counter[int]:
+    random = np.random.default_rng(3)
+    return Counter(pick(LOGITS, Sampling(top_p=top_p), temperature, random).token for _ in range(count))
+
+
+def test_temperature_zero_takes_the_likeliest() -> None:
+    assert pick(LOGITS, Sampling(), 0.0, np.random.default_rng(0)).token == 1
+
+
+def test_tokens_are_drawn_as_often_as_they_are_likely() -> None:
+    counts = drawn(top_p=1.0)
+    shares = [counts[token] / 4000 for token in range(4)]
+    assert shares == pytest.approx([0.1, 0.6, 0.05, 0.25], abs=0.03)
+
+
+@pytest.mark.parametrize(("top_p", "tokens"), [(0.5, {1}), (0.7, {1, 3}), (0.9, {0, 1, 3}), (1.0, {0, 1, 2, 3})])
+def test_top_p_keeps_the_likeliest_tokens_only(top_p: float, tokens: set[int]) -> None:
+    assert set(drawn(top_p)) == tokens
+
+
+def test_a_low_temperature_sharpens() -> None:
+    assert drawn(1.0, temperature=0.2)[1] > drawn(1.0, temperature=1.0)[1]
+
+
+def test_logprobs_are_those_of_the_model_whatever_the_temperature() -> None:
+    picked = pick(LOGITS, Sampling(logprobs=2), 0.0, np.random.default_rng(0))
+    assert picked.logprob == pytest.approx(np.log(0.6), abs=1e-5)
+    assert [token for token, _ in picked.top] == [1, 3]
+
+
+def test_logprobs_are_not_computed_unasked() -> None:
+    assert pick(LOGITS, Sampling(), 0.0, np.random.default_rng(0)).top == ()
