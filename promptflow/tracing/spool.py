@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import fcntl
 import os
+import sys
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -39,6 +40,7 @@ class Spool:
     def _start(self) -> None:
         self._lock = threading.Lock()
         self._timer: threading.Timer | None = None
+        self._finalized = False
         self._path = self._folder / f"{os.getpid()}-{os.urandom(4).hex()}.jsonl"
 
     def append(self, spans: Sequence[Span]) -> None:
@@ -46,13 +48,30 @@ class Spool:
         self.append_rows([row_of(span) for span in spans])
 
     def append_rows(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        self._lines.append(dumps({"resource": resource, "spans": rows}))
-        if len(self._lines) >= MAX_TRACES or monotonic() - self._written >= MAX_SECONDS:
+        line = dumps({"resource": resource, "spans": rows})
+        with self._lock:
+            self._lines.append(line)
+            waiting = len(self._lines)
+        if waiting >= MAX_TRACES or monotonic() - self._written >= MAX_SECONDS or not self._arm():
             self.flush()
-        elif self._timer is None:
-            self._timer = timer = threading.Timer(MAX_SECONDS, self.flush)
+
+    def _arm(self) -> bool:
+        """See to it that what is buffered is written in a second, and when the process ends."""
+        if not self._finalized:
+            self._finalized = True
+            # Children of multiprocessing leave without atexit.
+            util: Any = sys.modules.get("multiprocessing.util")
+            if util is not None:
+                util.Finalize(None, self.flush, exitpriority=0)
+        if self._timer is None:
+            timer = threading.Timer(MAX_SECONDS, self.flush)
             timer.daemon = True
-            timer.start()
+            try:
+                timer.start()
+            except RuntimeError:
+                return False  # the interpreter is shutting down
+            self._timer = timer
+        return True
 
     def flush(self) -> None:
         """Write what is buffered."""

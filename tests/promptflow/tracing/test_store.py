@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -145,6 +146,42 @@ def test_processes_leave_their_traces_at_exit_each_once(home: Path) -> None:
     traces = store.list(limit=None)
     assert len(traces) == 601
     assert len({t.root.name for t in traces}) == 601
+
+
+WORKERS = """
+import multiprocessing
+from promptflow.tracing.spans import span
+def work(number):
+    for _ in range(3):
+        with span(f"s{number}"):
+            pass
+if __name__ == "__main__":
+    context = multiprocessing.get_context("fork")
+    workers = [context.Process(target=work, args=(n,)) for n in range(3)]
+    [w.start() for w in workers]
+    [w.join() for w in workers]
+"""
+
+
+def test_workers_of_multiprocessing_leave_theirs_too(home: Path) -> None:
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
+    subprocess.run([sys.executable, "-c", WORKERS], env=env, check=True, timeout=60)
+    assert len(TraceStore(Workspace.open(home, "")).list()) == 9
+
+
+def test_threads_lose_no_trace(store: TraceStore) -> None:
+    def work(number: int) -> None:
+        with export_to(workspace=store._workspace):
+            for _ in range(200):
+                with span("s"):
+                    pass
+
+    threads = [threading.Thread(target=work, args=(n,)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(store.list(limit=None)) == 800
 
 
 def test_a_spool_that_cannot_be_written_stops_nothing(workspace: Workspace) -> None:
