@@ -503,3 +503,13 @@ def test_a_disk_that_fills_up_fails_the_run_with_its_reason(client, echo, data, 
     run = client.run(flow=echo, data=data("1", "2"))
     assert run.status == "Failed"
     assert "the disk is full" in run.folder.error()["message"]
+
+
+def test_runs_are_kept_in_any_database(workspace, echo, data):
+    client = PFClient(workspace=workspace)
+    run = client.run(flow=echo, data=data("1", "bad"), name="mine", tags={"a": "b"})
+    assert (run.status, client.runs.get("mine").tags) == ("Completed", {"a": "b"})
+    with pytest.raises(RunExistsError):
+        client.run(flow=echo, data=data("1"), name="mine")
+    assert client.run(resume_from="mine").properties["resume_from"] == "mine"
+    assert len(client.runs.list()) == 2
