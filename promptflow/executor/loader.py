@@ -19,6 +19,7 @@ from promptflow.executor.entry import describe_entry, import_entry
 from promptflow.executor.flex import FlexExecutor
 from promptflow.executor.flow import NODE_CONCURRENCY, DagExecutor
 from promptflow.executor.includes import merged_folder
+from promptflow.tracing.injectors import inject
 from promptflow.workspace import Workspace
 from promptflow.workspace.yamlfile import load_yaml
 
@@ -112,6 +113,7 @@ def load_executor(
     ``overrides`` overrides node inputs: ``{"nodes.ask.inputs.model": …}`` or ``{"ask.model": …}``.
     Raises a user error that says where the flow is wrong.
     """
+    inject()  # calls that the flow's code makes with openai or LangChain become spans
     workspace = workspace or Workspace.open()
     lookup = provider or (lambda name: get_connection(name, workspace))
     if callable(source) and not isinstance(source, str | Path):
