@@ -84,7 +84,7 @@ async def completion(connection: Any, prompt: str, *, outside: Collection[str] =
 
 
 def _split(azure: bool, api: str, values: dict[str, Any]) -> tuple[str, dict[str, Any], dict[str, Any]]:
-    """``(model, parameters, template values)``. A name for the other kind of service is no template value either."""
+    """``(model, parameters, template values)``: what the API does not know fills the template."""
     names = parameter_names(azure, api)
     parameters = {key: value for key, value in values.items() if key in names and value is not None and value != ""}
     variables = {key: value for key, value in values.items() if key not in names}
