@@ -1,4 +1,4 @@
-"""What `make demo` shows: a flow on real rows, two prompts compared, an evaluation, and a page with all of it.
+"""What `make demo` shows: a flow on real rows, prompts compared, an evaluation, and a page with all of it.
 
 Everything goes through the `pf` command line, in a workspace of its own: the folder ``.demo`` of the repository.
 """
@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +27,21 @@ ROOT = EXAMPLES.parent
 HOME = Path(os.environ.get("PF_DEMO_DIRECTORY") or ROOT / ".demo").resolve()
 FLOW, EVALUATION = "examples/prompt-variants", "examples/evaluate-labels"
 DATA = f"{FLOW}/messages.csv"
-VARIANTS = ("casual", "labels")
+VARIANTS = ("chatty", "labels", "short")
+MARK = "made-by-the-demo"
 MAPPING = ("label=${data.intent}", "prediction=${run.outputs.intent}")
 
-console = Console(highlight=False, width=None if sys.stdout.isatty() else 110)
+console = Console(highlight=False, width=None if sys.stdout.isatty() else 116)
 unicode = console.encoding.lower().startswith("utf")
 right, wrong, block = ("✓", "✗", "█") if unicode else ("+", "-", "#")
+
+
+@dataclass(frozen=True)
+class Answered:
+    """What one variant said to each message, and what that took."""
+
+    texts: list[str]
+    tokens: int
 
 
 def main() -> None:
@@ -42,14 +52,16 @@ def main() -> None:
     heading(f"{len(rows)} customers wrote. What do they want?")
     console.print(
         "The embedded model answers: it is in the package, runs on this CPU and needs no key. It has never seen these\n"
-        "messages. Two prompts are tried, as variants of one node.\n"
+        "messages. Three prompts are tried, as variants of one node.\n"
     )
     try:
         answers = {variant: ask(variant) for variant in VARIANTS}
         show_answers(rows, answers)
-        heading("Which prompt is better?")
-        show_metrics({variant: evaluate(variant) for variant in VARIANTS})
-        show_mistakes(rows, answers[VARIANTS[-1]])
+        heading("Which prompt is best?")
+        metrics = {variant: evaluate(variant) for variant in VARIANTS}
+        show_metrics(metrics, answers)
+        best = max(VARIANTS, key=lambda variant: (metrics[variant]["accuracy"], -answers[variant].tokens))
+        show_mistakes(rows, answers[best].texts, best)
         page = HOME / "compare.html"
         runs = [*VARIANTS, *(f"eval_{variant}" for variant in VARIANTS)]
         pf("run", "visualize", "-n", ",".join(runs), "--html-path", str(page))
@@ -61,14 +73,15 @@ def main() -> None:
 
 def fresh_workspace() -> None:
     """An empty folder that git does not see. Only what an earlier demo made is deleted."""
-    if (HOME / ".gitignore").exists():
+    if (HOME / MARK).exists():
         shutil.rmtree(HOME)
     HOME.mkdir(parents=True, exist_ok=True)
+    (HOME / MARK).touch()
     (HOME / ".gitignore").write_text("*\n")
 
 
-def ask(variant: str) -> list[str]:
-    """Run one variant over all messages; the answers."""
+def ask(variant: str) -> Answered:
+    """Run one variant over all messages."""
     prompt = (ROOT / FLOW / f"{variant}.jinja2").read_text(encoding="utf-8")
     console.print(f"[bold]variant {variant}[/]")
     console.print("\n".join(f"  [dim]|[/] {escape(line)}" for line in prompt.splitlines()), soft_wrap=True)
@@ -77,7 +90,7 @@ def ask(variant: str) -> list[str]:
     measured = run["properties"]["system_metrics"]
     answers = pf_json("run", "show-details", "-n", variant, "-o", "json")
     console.print(f"  {len(answers)} answers in {measured['duration']:.1f} s, {measured['total_tokens']:,} tokens\n")
-    return [str(answer["outputs.intent"]) for answer in answers]
+    return Answered([str(answer["outputs.intent"]) for answer in answers], measured["total_tokens"])
 
 
 def evaluate(variant: str) -> dict[str, float]:
@@ -88,14 +101,14 @@ def evaluate(variant: str) -> dict[str, float]:
     return metrics
 
 
-def show_answers(rows: list[dict[str, str]], answers: dict[str, list[str]]) -> None:
+def show_answers(rows: list[dict[str, str]], answers: dict[str, Answered]) -> None:
     table = plain_table("message", "label", *VARIANTS)
-    for column, width in zip(table.columns, (46, 16, 18, 18), strict=True):
+    for column, width in zip(table.columns, (36, 15, *[17] * len(VARIANTS)), strict=True):
         column.no_wrap, column.max_width = True, width
         column.overflow = "ellipsis" if unicode else "crop"
     for index in range(1, len(rows), 7):
         label = rows[index]["intent"]
-        marked = [mark(answers[variant][index], label) for variant in VARIANTS]
+        marked = [mark(answers[variant].texts[index], label) for variant in VARIANTS]
         table.add_row(escape(rows[index]["message"]), label, *marked)
     console.print(table)
     console.print()
@@ -105,13 +118,14 @@ def mark(answer: str, label: str) -> str:
     return f"[green]{right}[/] {escape(answer)}" if answer == label else f"[red]{wrong}[/] {escape(answer)}"
 
 
-def show_metrics(metrics: dict[str, dict[str, float]]) -> None:
+def show_metrics(metrics: dict[str, dict[str, float]], answers: dict[str, Answered]) -> None:
     console.print()
     table = plain_table("", *VARIANTS)
     for name in metrics[VARIANTS[0]]:
         values = [metrics[variant][name] for variant in VARIANTS]
         style = "bold" if name == "accuracy" else ""
-        table.add_row(name, *(f"{v:6g}" if name == "not_a_label" else bar(v) for v in values), style=style)
+        table.add_row(name, *(f"{v:5g}" if name == "not_a_label" else bar(v) for v in values), style=style)
+    table.add_row("tokens", *(f"{answers[variant].tokens:5}" for variant in VARIANTS))
     console.print(table)
     console.print()
 
@@ -121,12 +135,12 @@ def plain_table(*columns: str) -> Table:
 
 
 def bar(share: float) -> str:
-    return f"{share:6.1%} {block * round(20 * share)}"
+    return f"{share:6.1%}  {block * round(10 * share)}"
 
 
-def show_mistakes(rows: list[dict[str, str]], answers: list[str]) -> None:
+def show_mistakes(rows: list[dict[str, str]], answers: list[str], variant: str) -> None:
     mistakes = [(row, answer) for row, answer in zip(rows, answers, strict=True) if answer != row["intent"]]
-    console.print(f"What [bold]{VARIANTS[-1]}[/] still gets wrong ({len(mistakes)} of {len(rows)}), for example")
+    console.print(f"What [bold]{variant}[/] still gets wrong ({len(mistakes)} of {len(rows)}), for example")
     for row, answer in mistakes[:3]:
         console.print(f'  "{escape(row["message"])}" is {row["intent"]}, not {escape(answer)}', soft_wrap=True)
     console.print()
@@ -138,7 +152,7 @@ def show_next(seconds: float) -> None:
         console.print(f"  export PATH={Path(sys.executable).parent}:$PATH", soft_wrap=True)
     console.print(f"  export PF_HOME_DIRECTORY={HOME}", soft_wrap=True)
     for command, meaning in (
-        ("pf run list -o table", "the four runs"),
+        ("pf run list -o table", "all runs of the demo"),
         ("pf run show-details -n labels", "every row of one"),
         ("pf trace list", "what each call did, and its tokens"),
         ("pf flow test --flow examples/chat --interactive", "talk to a chat flow"),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -14,6 +15,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from promptflow.workspace import Workspace
+
+ROOT = Path(__file__).parents[1]
 _BLOCK = re.compile(r"(?<=^```console\n).*?(?=^```$)", re.MULTILINE | re.DOTALL)
 _SECONDS = 100
 
@@ -82,11 +86,29 @@ def rewrite(markdown: str, console: Console) -> str:
     return _BLOCK.sub(block, markdown)
 
 
+def copy_examples(folder: Path) -> Path:
+    """A copy of the examples to run in, without the training of the embedded model."""
+    ignored = shutil.ignore_patterns("embedded-model", ".promptflow", "__pycache__")
+    return Path(shutil.copytree(ROOT / "examples", folder, ignore=ignored))
+
+
+def stop_processes(home: Path) -> None:
+    """Stop what was started in a workspace: the server of the embedded model."""
+    with Workspace.open(home) as workspace:
+        for process in workspace.processes.list():
+            if process.is_running:
+                workspace.processes.stop(process.name)
+
+
 def main(files: list[str]) -> None:
-    with tempfile.TemporaryDirectory() as home:
-        for file in map(Path, files):
-            console = Console(file.resolve().parent, Path(home), {})
-            file.write_text(rewrite(file.read_text(encoding="utf-8"), console), encoding="utf-8")
+    with tempfile.TemporaryDirectory() as folder:
+        home = Path(folder, "home")
+        copy_examples(Path(folder, "examples"))
+        for file in (Path(file).resolve() for file in files):
+            there = Path(folder, file.parent.relative_to(ROOT))
+            text = rewrite(file.read_text(encoding="utf-8"), Console(there, home, {}))
+            file.write_text(text.replace(str(home), "…").replace(folder, "…"), encoding="utf-8")
+        stop_processes(home)
 
 
 if __name__ == "__main__":

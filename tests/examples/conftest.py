@@ -10,18 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from promptflow.workspace import Workspace
-from tests.console import Console
-
-ROOT = Path(__file__).parents[2]
+from tests.console import Console, copy_examples, stop_processes
 
 
 @pytest.fixture(scope="session")
 def examples(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder ``examples``, without the model's training."""
-    copy = tmp_path_factory.mktemp("copy") / "examples"
-    shutil.copytree(ROOT / "examples", copy, ignore=shutil.ignore_patterns("embedded-model", ".promptflow", ".runs"))
-    return copy
+    """The folder ``examples``, as a copy."""
+    return copy_examples(tmp_path_factory.mktemp("copy") / "examples")
 
 
 @pytest.fixture(scope="session")
@@ -29,10 +24,7 @@ def shared_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A workspace folder; what was started in it is stopped at the end."""
     home = tmp_path_factory.mktemp("shared")
     yield home
-    with Workspace.open(home) as workspace:
-        for process in workspace.processes.list():
-            if process.is_running:
-                workspace.processes.stop(process.name)
+    stop_processes(home)
 
 
 @pytest.fixture(scope="session")
