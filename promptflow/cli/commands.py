@@ -48,6 +48,7 @@ COMMANDS: dict[str, Group | Verb] = {
             "archive": Verb("promptflow.cli.run:ARCHIVE", "Hide a run from lists."),
             "restore": Verb("promptflow.cli.run:RESTORE", "Bring an archived run back."),
             "delete": Verb("promptflow.cli.run:DELETE", "Delete a run and its files for good."),
+            "build": Verb("promptflow.cli.flow:BUILD", "Build an image of a run's flow (not in this release)."),
         },
     ),
     "connection": Group(

@@ -60,7 +60,7 @@ def test_every_verb_of_the_table_is_there(name: str) -> None:
 @pytest.mark.parametrize(
     "name",
     """flow init|flow save|flow test|flow serve|flow build|flow validate|run create|run update|run stream|run list
-    |run show|run show-details|run show-metrics|run visualize|run archive|run restore|run delete|connection create
+    |run show|run show-details|run show-metrics|run visualize|run build|run archive|run restore|run delete|connection create
     |connection update|connection show|connection list|connection delete|config set|config show|tool init|tool list
     |tool validate|trace delete|service start|service stop|service status|upgrade""".split("|"),
 )
