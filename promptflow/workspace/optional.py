@@ -16,6 +16,6 @@ def need(module: str, *, extra: str) -> ModuleType:
         if not error.name or module != error.name and not module.startswith(f"{error.name}."):
             raise  # installed, but broken: another of its imports is missing
         raise MissingExtraError(
-            f"This needs the package '{module.partition('.')[0]}', which is not installed.",
+            f"This needs '{module.partition('.')[0]}', which comes with promptflow[{extra}] and is not installed.",
             hint=f"pip install 'promptflow[{extra}]'",
         ) from error

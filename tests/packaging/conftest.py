@@ -1,0 +1,81 @@
+"""What was built, and environments with it: made once for all tests of this folder."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.fake_model import model_server
+from tests.packaging.environments import Environment, export
+
+__all__ = ["model_server"]
+
+_BUILD = "import sys; from setuptools import build_meta; build_meta.{}(sys.argv[1])"
+# the last of Microsoft's, each without its own requirements: their files are what matters here
+MICROSOFTS = ("promptflow", "promptflow-core", "promptflow-devkit", "promptflow-tracing")
+
+
+@pytest.fixture(scope="session")
+def empty(tmp_path_factory: pytest.TempPathFactory) -> Environment:
+    """An environment with pip and nothing else."""
+    return Environment.new(tmp_path_factory.mktemp("environments") / "empty")
+
+
+@pytest.fixture(scope="session")
+def built(empty: Environment, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the wheel and the sdist of the tracked files."""
+    builder = empty.copy(tmp_path_factory.mktemp("environments") / "builder")
+    builder.install("setuptools>=77")
+    sources = export(tmp_path_factory.mktemp("sources"))
+    folder = tmp_path_factory.mktemp("dist")
+    # the sdist first: a build folder in the sources must not be what it is made of
+    for hook in ("build_sdist", "build_wheel"):
+        done = builder.run("-c", _BUILD.format(hook), folder, cwd=sources)
+        assert done.returncode == 0, done.stderr
+    again = tmp_path_factory.mktemp("again")
+    shutil.unpack_archive(next(folder.glob("*.tar.gz")), again, filter="data")
+    (folder / "from-sdist").mkdir()
+    done = builder.run("-c", _BUILD.format("build_wheel"), folder / "from-sdist", cwd=next(again.iterdir()))
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture(scope="session")
+def wheel(built: Path) -> Path:
+    return next(built.glob("*.whl"))
+
+
+@pytest.fixture(scope="session")
+def base(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Environment:
+    """The base install: the wheel and its requirements, no extra."""
+    environment = Environment.new(tmp_path_factory.mktemp("environments") / "base")
+    environment.install(wheel)
+    return environment
+
+
+@pytest.fixture(scope="session")
+def with_tools(base: Environment, tmp_path_factory: pytest.TempPathFactory) -> Environment:
+    """The base install, then Microsoft's promptflow-tools over it."""
+    environment = base.copy(tmp_path_factory.mktemp("environments") / "with-tools")
+    environment.install("promptflow-tools")
+    return environment
+
+
+@pytest.fixture(scope="session")
+def upgraded(with_tools: Environment, wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Environment:
+    """Microsoft's packages and promptflow-tools were there first; ours was installed last."""
+    environment = with_tools.copy(tmp_path_factory.mktemp("environments") / "upgraded")
+    environment.uninstall("promptflow", "promptflow-tools")
+    environment.install("--no-deps", *(f"{name}<2" for name in MICROSOFTS), "promptflow-tools")
+    environment.install("--no-deps", wheel)
+    return environment
+
+
+@pytest.fixture(scope="session")
+def overwritten(base: Environment, tmp_path_factory: pytest.TempPathFactory) -> Environment:
+    """Ours was there first; Microsoft's core and devkit were installed over it."""
+    environment = base.copy(tmp_path_factory.mktemp("environments") / "overwritten")
+    environment.install("--no-deps", "promptflow-core<2", "promptflow-devkit<2")
+    return environment
