@@ -61,7 +61,7 @@ def test_flow(
             values = flow_inputs(definition, inputs or {})
             result = executor.run_line(values, streaming=streaming and is_chat(definition))
             _run_aggregation(executor, result)
-        folder = Path(output_path) if output_path else definition.folder / OUTPUT_FOLDER
+        folder = Path(output_path) if output_path else _own_folder(definition) / OUTPUT_FOLDER
         if has_image(result.output):
             result.output = persist_images(result.output, folder / "output", definition.message_format, absolute=True)
     _keep(folder, f"flow-{node}.node" if node else _prefix(variant), result, node)
@@ -71,6 +71,12 @@ def test_flow(
 
 
 test_flow.__test__ = False  # type: ignore[attr-defined]  # no test, whatever pytest thinks of its name
+
+
+def _own_folder(definition: Any) -> Path:
+    """Where the flow's file is: a flow with additional includes runs in a copy that is gone when the process ends."""
+    merged = getattr(definition, "additional_includes", ())
+    return Path(definition.file).parent if merged else Path(definition.folder)
 
 
 def read_inputs(inputs: Any) -> dict[str, Any]:

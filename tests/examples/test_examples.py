@@ -60,6 +60,12 @@ def test_a_cleaned_photo_says_nothing_of_where_it_was_taken(console: Console) ->
     assert sorted(secret in photo.read_bytes() for photo in photos) == [False, False, False, True]
 
 
+def test_a_picture_that_a_test_made_is_still_there_afterwards(console: Console) -> None:
+    there = replace(console, folder=console.folder / "image")
+    tested = there.run("pf flow test --flow basic --inputs photo=$PWD/photos/mug.png")
+    assert Path(json.loads(tested)["photo"]["data:image/png;path"]).read_bytes().startswith(b"\x89PNG")
+
+
 def test_a_signing_key_is_never_shown(console: Console) -> None:
     there = replace(console, folder=console.folder / "strong-connection")
     there.run("pf connection create -f connection.yaml --set name=quiet_one secrets.signing_key=open-sesame")
