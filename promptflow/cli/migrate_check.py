@@ -29,11 +29,25 @@ def migrate_check(args: Namespace, out: Output) -> int:
                 "entries": [_record(entry) for entry in shown],
             }
         )
+    elif out.format == "table":
+        for verdict in Verdict:
+            for entry in shown:
+                if entry.verdict is verdict:
+                    out.text(told(entry))
     else:
-        rows = [row for entry in shown for row in _rows(entry)]
-        out.result(rows, priority=("verdict", "where", "finding", "fix"), name="file")
+        out.result([row for entry in shown for row in _rows(entry)], name="file")
     out.note(", ".join(f"{counts[v.text]} {v.text if counts[v.text] == 1 else v.plural}" for v in Verdict))
     return exits.ROWS_FAILED if counts[Verdict.EDIT.text] else exits.OK
+
+
+def told(entry: Entry) -> str:
+    """The verdict, the file, and under it each finding with its place and its fix."""
+    lines = [f"{entry.verdict.text}: {entry.file} ({entry.kind})"]
+    for finding in sorted(entry.findings):
+        place = _where(entry, finding)
+        lines.append(f"  {place} {finding.message}" if place else f"  {finding.message}")
+        lines += [f"    fix: {finding.fix}"] if finding.fix else []
+    return "\n".join(lines)
 
 
 def _record(entry: Entry) -> dict[str, Any]:

@@ -61,6 +61,8 @@ def list_runs(args: Namespace, out: Output) -> None:
         include_archived=args.include_archived,
     )
     rows = [record(run, exclude_additional_info=True, exclude_debug_info=True) for run in runs]
+    if out.format == "table":
+        rows = [{**row, "created_on": row["created_on"][:19].replace("T", " ")} for row in rows]
     out.result(rows, columns=_LIST_COLUMNS if out.format in ("table", "tsv") else (), priority=_LIST_PRIORITY)
     if runs and not args.all_results and len(runs) == args.max_results:
         out.hint(f"the newest {len(runs)} runs; --all-results shows all")

@@ -7,37 +7,30 @@ from typing import Any, TextIO
 
 from promptflow.cli.formats import cell, column_names, one_line
 
-_LEAST = 8  # a column narrower than this says nothing: it is dropped instead
+_LEAST = 16  # a column that is cut to less than this says nothing: it is dropped instead
 _BORDER = 3
 
 
-def pick_columns(widths: Mapping[str, int], priority: Sequence[str], room: int) -> list[str]:
-    """The columns that fit in ``room`` characters at a readable width, in their order.
+def fit_columns(widths: Mapping[str, int], priority: Sequence[str], room: int) -> dict[str, int]:
+    """The columns that fit in ``room`` characters at a readable width, in their order, and that width.
 
-    ``priority``: most important first; columns it does not name come after, in order. One column always stays.
+    ``priority``: most important first; columns it does not name come after, in order. The first always stays, and is
+    cut last.
     """
-    names = list(widths)
-    ranked = [n for n in priority if n in widths] + [n for n in names if n not in priority]
-    kept: set[str] = set()
-    used = 1
+    ranked = [n for n in priority if n in widths] + [n for n in widths if n not in priority]
+    fitted: dict[str, int] = {}
+    left = room - 1
     for name in ranked:
-        need = min(widths[name], max(_LEAST, len(name))) + _BORDER
-        if kept and used + need > room:
+        least = min(widths[name], max(_LEAST, len(name)) if fitted else room // 2)
+        if fitted and left < least + _BORDER:
             break
-        kept.add(name)
-        used += need
-    return [n for n in names if n in kept]
-
-
-def fit_columns(widths: Mapping[str, int], room: int) -> dict[str, int]:
-    """Widths that fill ``room`` at most: the widest columns give way first."""
-    fitted = {name: min(width, room) for name, width in widths.items()}
-    while sum(width + _BORDER for width in fitted.values()) + 1 > room:
-        widest = max(fitted, key=fitted.__getitem__)
-        if fitted[widest] <= 1:
-            break
-        fitted[widest] -= 1
-    return fitted
+        fitted[name] = max(1, min(least, left - _BORDER))
+        left -= fitted[name] + _BORDER
+    for name in fitted:
+        more = min(widths[name] - fitted[name], max(0, left))
+        fitted[name] += more
+        left -= more
+    return {name: fitted[name] for name in widths if name in fitted}
 
 
 def plain(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] = ()) -> str:
@@ -68,10 +61,9 @@ def boxed(
     names = list(columns) or column_names(rows)
     texts = [[one_line(cell(row.get(name))) for name in names] for row in rows]
     widths = {n: max([len(n)] + [len(line[i]) for line in texts]) for i, n in enumerate(names)}
-    kept = pick_columns(widths, priority, width)
+    kept = fit_columns(widths, priority, width)
     table = Table(box=box.ROUNDED if unicode else box.ASCII, header_style="bold" if color else "")
-    # Given to rich, which would take the same from narrow columns as from wide ones.
-    for name, room in fit_columns({name: widths[name] for name in kept}, width).items():
+    for name, room in kept.items():
         table.add_column(name, no_wrap=True, overflow="ellipsis" if unicode else "crop", width=room)
     for line in texts:
         table.add_row(*(Text(text) for name, text in zip(names, line, strict=True) if name in kept))

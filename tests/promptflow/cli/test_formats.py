@@ -48,15 +48,17 @@ def test_a_piped_table_cuts_nothing_and_has_no_borders() -> None:
 @pytest.mark.parametrize(
     ("room", "kept"),
     [
-        (200, ["name", "status", "created", "data"]),
-        (40, ["name", "status", "created"]),
-        (25, ["name", "status"]),
-        (5, ["name"]),
+        (200, {"name": 20, "status": 9, "created": 30, "data": 60}),
+        (80, {"name": 20, "status": 9, "created": 22, "data": 16}),
+        (60, {"name": 20, "status": 9, "created": 21}),
+        (40, {"name": 20, "status": 9}),
+        (5, {"name": 1}),
     ],
 )
-def test_a_narrow_terminal_loses_the_least_important_columns(room: int, kept: list[str]) -> None:
+def test_a_narrow_terminal_loses_the_least_important_columns(room: int, kept: dict[str, int]) -> None:
     widths = {"name": 20, "status": 9, "created": 30, "data": 60}
-    assert table.pick_columns(widths, ["name", "status", "created"], room) == kept
+    assert table.fit_columns(widths, ["name", "status", "created"], room) == kept
+    assert sum(kept.values()) + 3 * len(kept) + 1 <= room
 
 
 @pytest.mark.parametrize("width", [20, 40, 80, 120])
