@@ -50,7 +50,7 @@ def test_the_sdist_holds_the_packages_and_what_describes_them(built):
         inside = {name.partition("/")[2] for name in archive.getnames()}
     tops = {name.partition("/")[0] for name in inside} - {""}
 
-    assert {"LICENSE", "README.md", "pyproject.toml"} <= tops
+    assert {"CHANGELOG.md", "LICENSE", "README.md", "pyproject.toml"} <= tops
     assert tops.isdisjoint({"tests", "examples", "docs", "benchmarks", "build"})
 
 
