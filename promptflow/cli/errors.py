@@ -69,7 +69,8 @@ def report_lines(message: str, location: str = "", hint: str = "") -> str:
 
 def _message(error: BaseException) -> str:
     if isinstance(error, PromptflowException):
-        return error.message
+        # What PFClient raises for a failed test names a type first; "Exception" would say nothing here.
+        return error.message.removeprefix("Exception: ")
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from argparse import ArgumentParser, Namespace
+from dataclasses import asdict, is_dataclass
 from typing import Any
 
 from promptflow.cli.args import KeyValues, KeyValuesOrFile, add_environment_variables, add_init, read_values_file
@@ -49,7 +50,9 @@ test.__test__ = False  # type: ignore[attr-defined]  # no test, whatever pytest 
 
 
 def whole(value: Any) -> Any:
-    """A streamed answer as one text."""
+    """A streamed answer as one text, a dataclass as the dictionary it is in runs."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return asdict(value)
     return "".join(map(str, value)) if hasattr(value, "__next__") else value
 
 
