@@ -17,12 +17,12 @@ NOT_OURS = ("pip", "pip-", "setuptools", "setuptools-", "_distutils_hack", "pkg_
 
 
 def sizes(site_packages: Path) -> dict[str, float]:
-    """Megabytes on disk by top-level folder or file, bytecode included."""
+    """Megabytes on disk by top-level folder or file, bytecode included: what ``du -m`` says."""
     found: dict[str, float] = {}
     for path in site_packages.rglob("*"):
         top = path.relative_to(site_packages).parts[0]
-        if path.is_file() and not path.is_symlink() and not top.startswith(NOT_OURS):
-            found[top] = found.get(top, 0) + path.stat().st_blocks * 512 / 1e6
+        if not path.is_symlink() and not top.startswith(NOT_OURS):
+            found[top] = found.get(top, 0) + path.stat().st_blocks / 2048
     return found
 
 
