@@ -58,8 +58,11 @@ def chat_ports(flow: Any) -> tuple[str, str | None, str | None]:
 def _ask(out: Output) -> str:
     out.stderr.write(style.paint("you: ", "cyan", style.wants_color(out.stderr, out.no_color)))
     out.stderr.flush()
-    line = sys.stdin.readline()
-    message = line.strip()
+    try:
+        message = sys.stdin.readline().strip()
+    except KeyboardInterrupt:
+        message = ""
+        out.stderr.write("\n")
     return "" if message.lower() in ("exit", "quit") else message
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import importlib.util
 import os
 import platform
+import sqlite3
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -56,6 +58,7 @@ def all_checks() -> list[Check]:
         database,
         processes,
         environment,
+        predecessor,
     ]
     return [found for check in checks for found in _guarded(check, workspace)]
 
@@ -201,6 +204,22 @@ def environment(workspace: Workspace) -> Iterator[Check]:
     if file and not Path(file).is_file():
         message = f"PROMPTFLOW_CONNECTIONS names {file}, which does not exist"
         yield Check("environment", "error", message, "unset it, or mend the path")
+
+
+def predecessor(workspace: Workspace) -> Iterator[Check]:
+    """Connections of promptflow 1.x: their secrets lie in a keyring, so they are made again rather than read."""
+    file = workspace.home / "pf.sqlite"
+    if not file.is_file():
+        return
+    try:
+        with contextlib.closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True)) as connection:
+            names = [name for (name,) in connection.execute("SELECT connectionName FROM connection ORDER BY 1")]
+    except sqlite3.Error:
+        names = []
+    known = {row["name"] for row in workspace.store.list("connections", columns=["name"])} if names else set()
+    if missing := [name for name in names if name not in known]:
+        message = f"promptflow 1.x keeps connections here that are not in this workspace: {', '.join(missing)}"
+        yield Check("predecessor", "note", message, "create those you need again: pf connection create -f FILE")
 
 
 def _version(distribution: str) -> str:

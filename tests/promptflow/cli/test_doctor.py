@@ -97,6 +97,17 @@ def test_a_workspace_that_is_a_file(pf: Pf, tmp_path: Path, monkeypatch: pytest.
     assert (code, found["folder"]) == (1, "error")
 
 
+def test_connections_of_promptflow_1_are_named(pf: Pf, home: Path) -> None:
+    connection = sqlite3.connect(home / "pf.sqlite")
+    connection.execute("CREATE TABLE connection (connectionName TEXT PRIMARY KEY)")
+    connection.execute("INSERT INTO connection VALUES ('old_one')")
+    connection.commit()
+    connection.close()
+    code, found, said = states(pf)
+    assert (code, found["predecessor"]) == (0, "note")
+    assert "old_one" in said
+
+
 def distribution(site: Path, name: str, version: str) -> None:
     info = site / f"{name.replace('-', '_')}-{version}.dist-info"
     info.mkdir(parents=True)
