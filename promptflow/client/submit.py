@@ -22,9 +22,14 @@ from promptflow.contracts.run import Status
 from promptflow.entities.run import CANCELED, COMPLETED, FAILED, RUNNING, Run, run_name
 from promptflow.exceptions import (
     ConnectionNotFoundError,
+    FailedToImportModule,
     InvalidFlowError,
+    InvalidSource,
+    NotSupported,
+    PackageToolNotFoundError,
     PathNotFoundError,
     PromptflowException,
+    ToolLoadError,
     UserErrorException,
     ValidationException,
     YamlParseError,
@@ -36,7 +41,16 @@ from promptflow.storage.snapshot import copy_snapshot
 from promptflow.workspace import Workspace
 
 FLOW_FOLDER = "${flow_directory}"
-_BEFORE_RECORD = (InvalidFlowError, ConnectionNotFoundError, YamlParseError)
+_BEFORE_RECORD = (
+    ConnectionNotFoundError,
+    FailedToImportModule,
+    InvalidFlowError,
+    InvalidSource,
+    NotSupported,
+    PackageToolNotFoundError,
+    ToolLoadError,
+    YamlParseError,
+)
 _logger = logging.getLogger("promptflow.batch")
 
 

@@ -122,7 +122,7 @@ def flow_inputs(flow: Flow, inputs: Mapping[str, Any]) -> dict[str, Any]:
     """The inputs to test with: defaults filled in, an empty history for a chat flow. Unknown ones only warn."""
     values: dict[str, Any] = {}
     missing = []
-    history = _history(flow) if is_chat(flow) else None
+    history = _history(flow)
     for name, definition in flow.inputs.items():
         if name in inputs:
             values[name] = inputs[name]

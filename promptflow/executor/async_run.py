@@ -106,7 +106,7 @@ async def _call(step: Step, line: Line, arguments: dict[str, Any]) -> Any:
         async with gate:
             values = {**arguments, **item_arguments(step, loop, item)}
             with node_span(step, values) as at:
-                output = await _joined(wrap(await _invoke(step, values)))
+                output = await joined(wrap(await _invoke(step, values)))
                 at.set_output(output)
             return output
 
@@ -125,7 +125,8 @@ async def _invoke(step: Step, arguments: dict[str, Any]) -> Any:
     return await asyncio.wrap_future(pool.submit(lambda: step.call(**arguments)))
 
 
-async def _joined(output: Any) -> Any:
+async def joined(output: Any) -> Any:
     if isinstance(output, AsyncStream):
         return await output.join()
-    return output.join() if isinstance(output, Stream) else output
+    # on a thread: its source may wait for a model
+    return await asyncio.wrap_future(pool.submit(output.join)) if isinstance(output, Stream) else output

@@ -19,6 +19,7 @@ from promptflow.executor.activation import activated
 from promptflow.executor.entry import Entry, aggregate_function, make_instance, output_dict
 from promptflow.executor.inputs import apply_inputs
 from promptflow.executor.line import Line, now
+from promptflow.executor.threads import pool
 from promptflow.tooling.decorator import original
 from promptflow.tracing.metrics import collect_metrics, log_metric
 from promptflow.tracing.spans import Span, run_context, span
@@ -124,7 +125,7 @@ class FlexExecutor:
                 else:
                     import asyncio  # only here: plain functions start without it
 
-                    output = await asyncio.to_thread(self._call, **line.inputs)
+                    output = await asyncio.wrap_future(pool.submit(lambda: self._call(**line.inputs)))
                 if not streaming:
                     output = await _join_async(output)
                 return self._completed(line, start, output, at)

@@ -124,7 +124,7 @@ class DagExecutor:
         node_concurrency: int | None = None,
     ) -> LineResult:
         """As `run_line`, on the running event loop."""
-        from promptflow.executor.async_run import run_async  # flows of plain Python never pay for asyncio
+        from promptflow.executor.async_run import joined, run_async  # flows of plain Python never pay for asyncio
 
         line, start = self._start(inputs, index, run_id, streaming)
         with self._context(line), self._span(inputs) as flow_span:
@@ -133,7 +133,7 @@ class DagExecutor:
                 await run_async(self.steps, line, node_concurrency or self.node_concurrency)
                 output = self._outputs(line)
                 if not streaming:
-                    output = {k: await _joined(v) for k, v in output.items()}
+                    output = {k: await joined(v) for k, v in output.items()}
                 return self._completed(line, start, {k: _opened(v) for k, v in output.items()}, flow_span)
             except Exception as error:
                 return self._failed(line, start, error, flow_span)
@@ -324,9 +324,3 @@ def _readable(value: Any) -> Any:
     from promptflow.llm import background  # as in run_line
 
     return background.iterate(value)
-
-
-async def _joined(value: Any) -> Any:
-    if isinstance(value, AsyncStream):
-        return await value.join()
-    return value.join() if isinstance(value, Stream) else value

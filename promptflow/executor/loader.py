@@ -124,7 +124,8 @@ def load_executor(
     if file.suffix == ".prompty":
         from promptflow.executor.prompty import PromptyExecutor  # needs the model path
 
-        return PromptyExecutor.load(file, workspace=workspace, environment=_texts(environment_variables, lookup))
+        environment = _texts(environment_variables, lookup)
+        return PromptyExecutor.load(file, workspace=workspace, connections=lookup, init=init, environment=environment)
     if is_flex_file(file):
         return _load_flex(file, init, environment_variables, lookup)
     file = file.resolve()

@@ -32,7 +32,7 @@ from promptflow.exceptions import (
 )
 from promptflow.executor.assistant import load_assistant
 from promptflow.executor.multimedia import create_image, load_images
-from promptflow.tooling.decorator import ToolProvider, original
+from promptflow.tooling.decorator import INPUTS_TO_ESCAPE_PARAM_KEY, ToolProvider, original
 from promptflow.tooling.meta import describe_tool, prompt_parameter
 from promptflow.tooling.registry import package_tool
 from promptflow.tooling.render import check_template, template_names
@@ -170,6 +170,8 @@ class _Loader:
                 )
             self._no_clash(node, template, set(found.tool.inputs))
             step.literals[parameter] = PromptTemplate(template)
+            if INPUTS_TO_ESCAPE_PARAM_KEY in inspect.signature(original(loaded)).parameters or found.tool.enable_kwargs:
+                step.literals[INPUTS_TO_ESCAPE_PARAM_KEY] = list(_flow_input_names(node))
             step.span_kind = "Function"
         return step
 
@@ -224,6 +226,8 @@ class _Loader:
         )  # fmt: skip
 
     def _llm(self, node: Node) -> Step:
+        from promptflow.llm.chat import parameter_names  # with the HTTP client: only flows that call models load it
+        from promptflow.llm.endpoints import is_azure
         from promptflow.llm.node import run_llm_node
 
         if not node.connection:
@@ -232,18 +236,16 @@ class _Loader:
             )
         connection = self._connection(node.connection, node)
         template = self._template(node)
-        self._no_clash(node, template, {"prompt"} if "prompt" in node.inputs else set())
-        if _LLM_RESERVED & node.inputs.keys():
-            clash = sorted(_LLM_RESERVED & node.inputs.keys())
-            raise NodeInputValidationError(
-                f"Invalid inputs {clash} of node {node.name}: these names are reserved.", hint="rename the input"
-            )
+        api = node.api or "chat"
+        self._no_clash(node, template, {"prompt", *parameter_names(is_azure(connection), api)})
         literals = self._template_literals(node, template)
         escape = _flow_input_names(node)
-        api = node.api or "chat"
 
         async def call(**inputs: Any) -> Any:
-            return await run_llm_node(connection, api=api, template=template, inputs=inputs, escape=escape)
+            # an input called prompt takes the template's place; one that a prompt node rendered knows what to escape
+            given = inputs.pop("prompt", None)
+            prompt = template if given is None else getattr(given, "escaped_string", "") or str(given)
+            return await run_llm_node(connection, api=api, template=prompt, inputs=inputs, escape=escape)
 
         function = f"{type(connection).__name__.removesuffix('Connection')}.{api}"
         return Step(
