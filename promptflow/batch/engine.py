@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import ctypes
-import logging
+import signal
 import threading
 import time
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -34,8 +35,6 @@ if TYPE_CHECKING:
 Row = Mapping[str, Any]
 Done = Callable[[LineResult, Row, str], None]
 
-_logger = logging.getLogger(__name__)
-
 
 class _LineTimeout(BaseException):
     """Raised inside the thread of a line that ran out of time."""
@@ -52,22 +51,36 @@ class _Batch:
     limits: Limits
     skip: Container[int]
     ended: threading.Event = field(default_factory=threading.Event)
-    stopping: threading.Event = field(default_factory=threading.Event)
     lock: threading.Lock = field(default_factory=threading.Lock)
+    stopping: bool = False  # no new lines
+    interrupted: bool = False
+    given_up: bool = False  # no more results either
+    cancel: Callable[[], None] = lambda: None
     failure: BaseException | None = None
 
     def next_line(self) -> tuple[int, Row] | None:
         """The next line to run; None when there is none, or when the batch is to stop."""
         with self.lock:
-            for number, row in () if self.stopping.is_set() else self.lines:
+            for number, row in () if self.stopping else self.lines:
                 if number not in self.skip:
                     return number, row
         return None
 
+    def hand_on(self, result: LineResult, row: Row, printed: str) -> None:
+        with self.lock:
+            if not self.given_up:
+                self.done(result, row, printed)
+
+    def give_up(self) -> None:
+        """End the lines in flight as far as that can be done; their results are not wanted any more."""
+        with self.lock:
+            self.stopping = self.given_up = True
+        self.cancel()
+
     def fail(self, error: BaseException) -> None:
         """Something other than a line failed (reading the data, writing a record): the batch ends with it."""
         self.failure = self.failure or error
-        self.stopping.set()
+        self.stopping = True
 
 
 def run_lines(
@@ -85,34 +98,48 @@ def run_lines(
     what ``lines`` or ``done`` raise; lines in flight are finished first, except at the timeout.
     """
     batch = _Batch(executor, iter(lines), done, run_id, limits, skip)
-    with routed_output():
-        return _wait(batch, _start_tasks(batch) if executor.prefers_async else _start_threads(batch))
+    try:
+        with routed_output(), _finishing_on_interrupt(batch):
+            _wait(batch, _start_tasks(batch) if executor.prefers_async else _start_threads(batch))
+    except BaseException:
+        batch.give_up()
+        raise
+    if batch.failure is not None:
+        raise batch.failure
+    return not batch.interrupted
 
 
-def _wait(batch: _Batch, watch: Callable[[], float]) -> bool:
+def _wait(batch: _Batch, watch: Callable[[], float]) -> None:
     limits = batch.limits
     deadline = time.monotonic() + limits.batch_timeout if limits.batch_timeout else None
-    interrupted = False
     while not batch.ended.is_set():
-        try:
-            # Short waits: a signal that the system gave to another thread is seen when this one wakes.
-            batch.ended.wait(min(watch(), _left(deadline), 0.5))
-        except KeyboardInterrupt:
-            if interrupted:
-                raise
-            interrupted = True
-            batch.stopping.set()
-            _logger.warning("Interrupted: waiting for the lines in flight; interrupt again to give them up.")
+        # Short waits: a signal that the system gave to another thread is seen when this one wakes.
+        batch.ended.wait(min(watch(), _left(deadline), 0.5))
         if deadline is not None and time.monotonic() >= deadline and not batch.ended.is_set():
-            batch.stopping.set()
             raise BatchExecutionTimeoutError(
                 f"The batch run failed due to timeout [{limits.batch_timeout:g}s]. "
                 "Please adjust the timeout to a higher value.",
                 hint="set PF_BATCH_TIMEOUT_SEC",
             )
-    if batch.failure is not None:
-        raise batch.failure
-    return not interrupted
+
+
+@contextmanager
+def _finishing_on_interrupt(batch: _Batch) -> Iterator[None]:
+    """The first Ctrl-C only stops new lines; the second raises KeyboardInterrupt, as any does outside."""
+    is_main = threading.current_thread() is threading.main_thread()
+    if not is_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+
+    def finish(number: int, frame: Any) -> None:
+        batch.stopping = batch.interrupted = True
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    signal.signal(signal.SIGINT, finish)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _left(deadline: float | None) -> float:
@@ -139,9 +166,16 @@ async def _run_tasks(batch: _Batch) -> None:
             number, row = line
             with line_output() as output:
                 result = await _run_line_task(batch, number, row)
-            batch.done(result, row, output.text)
+            batch.hand_on(result, row, output.text)
 
+    loop = asyncio.get_running_loop()
     tasks = [asyncio.ensure_future(work()) for _ in range(batch.limits.workers)]
+
+    def cancel() -> None:
+        for task in tasks:
+            loop.call_soon_threadsafe(task.cancel)
+
+    batch.cancel = cancel
     for ended in asyncio.as_completed(tasks):
         try:
             await ended
@@ -196,7 +230,7 @@ def _start_threads(batch: _Batch) -> Callable[[], float]:
                 with line_output() as output:
                     result = _run_line(batch, number, row, worker.start)
                 with batch.lock:
-                    if worker not in workers:  # given up: its line has failed already
+                    if worker not in workers or batch.given_up:  # its line has failed already
                         return
                     worker.number = -1
                     batch.done(result, row, output.text)
@@ -233,6 +267,11 @@ def _start_threads(batch: _Batch) -> Callable[[], float]:
             _interrupt(worker.thread)
         return max(0.01, oldest + batch.limits.line_timeout - time.monotonic())
 
+    def cancel() -> None:
+        for worker in list(workers):
+            _interrupt(worker.thread)
+
+    batch.cancel = cancel
     with batch.lock:
         for _ in range(batch.limits.workers):
             start()

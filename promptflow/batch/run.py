@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -20,6 +21,7 @@ from promptflow.storage.folder import RunWriter
 if TYPE_CHECKING:
     from promptflow.executor.loader import Executor
 
+_logger = logging.getLogger(__name__)
 Progress = Callable[[BatchResult], None]
 
 
@@ -70,6 +72,8 @@ def run_batch(
         if finished and executor.has_aggregation:
             _aggregate(executor, kept, writer, result, run_id)
         result.status = Status.Completed if finished else Status.Canceled
+        if not finished:
+            _logger.warning("Interrupted: %d of %d lines have ended.", result.ended_lines, result.total_lines)
     except KeyboardInterrupt:
         result.status = Status.Canceled
     except Exception as error:

@@ -24,12 +24,15 @@ class SortedLines:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._file = -1
+        self._closed = False
         self._lock = Lock()
         self._numbers = array("q")
         self._ends = array("q")
 
     def add(self, number: int, text: bytes) -> None:
         with self._lock:
+            if self._closed:
+                raise ValueError(f"{self.path} is closed")
             if self._file < 0:
                 self._file = open_file(self.path, os.O_TRUNC)
             write_all(self._file, text + b"\n", self.path)
@@ -38,10 +41,12 @@ class SortedLines:
 
     def close(self) -> None:
         """Sort the file, all or nothing, and close it. The second time does nothing."""
-        if self._file < 0:
-            return
-        os.close(self._file)
-        self._file = -1
+        with self._lock:
+            self._closed = True
+            if self._file < 0:
+                return
+            os.close(self._file)
+            self._file = -1
         numbers = self._numbers
         if all(numbers[i] < numbers[i + 1] for i in range(len(numbers) - 1)):
             return

@@ -1,3 +1,4 @@
+import signal
 import threading
 import time
 
@@ -132,10 +133,13 @@ def test_an_endless_loop_is_ended(executor_of):
 
 @pytest.mark.parametrize("keyword", ["def", "async def"])
 def test_a_batch_out_of_time_is_given_up(executor_of, keyword):
-    wait = "import time; time.sleep(30)" if keyword == "def" else "import asyncio; await asyncio.sleep(30)"
+    wait = "import time; time.sleep(0.4)" if keyword == "def" else "import asyncio; await asyncio.sleep(0.4)"
     executor = executor_of(f"@tool\n{keyword} node(x: str):\n    {wait}\n")
+    results = Results()
     with pytest.raises(BatchExecutionTimeoutError, match=r"timeout \[0\.2s\]"):
-        run(executor, rows(*"ab"), batch_timeout=0.2)
+        run_lines(executor, rows(*"ab"), results, run_id="r", limits=Limits(batch_timeout=0.2))
+    time.sleep(0.5)
+    assert results == {}
 
 
 @pytest.mark.parametrize("code", [THREADS, TASKS])
@@ -173,6 +177,21 @@ def test_ctrl_c_finishes_the_lines_in_flight_and_starts_no_more(executor_of, key
     results, finished = run(executor_of(code), rows(*"abcdef"), workers=1)
     assert not finished
     assert list(results) == [0, 1]
+
+
+def test_a_second_ctrl_c_gives_the_lines_in_flight_up(executor_of):
+    code = """
+    import os, signal, time
+    @tool
+    def node(x: str):
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.7)
+        time.sleep(30)
+    """
+    with pytest.raises(KeyboardInterrupt):
+        run(executor_of(code), rows(*"ab"), workers=1)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 @pytest.mark.parametrize("keyword", ["def", "async def"])
