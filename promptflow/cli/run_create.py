@@ -116,21 +116,44 @@ def _tell(client: PFClient, run: Run, args: Namespace, out: Output) -> int:
         return exits.INTERRUPTED
     if run.status == "Failed":
         out.note(
-            report_lines(run.folder.error().get("message") or "the run failed", hint=f"pf run show -n {run.name}"),
+            report_lines(_first_error(run) or "the run failed", hint=f"pf run show -n {run.name}"),
             "red",
         )
         return exits.OK if compat and not args.stream else exits.ERROR
     failed, total = failed_lines(run) or 0, total_lines(run)
     if failed:
         out.note(f"{failed} of {total} rows failed; run them again with: pf run resume {run.name}", "yellow")
+        out.note(f"  the first error: {_first_error(run)}", "yellow")
+    broken = _aggregation_error(run)
+    if broken:
+        out.note(report_lines(f"the aggregation failed: {broken}", hint=f"pf run show -n {run.name}"), "red")
     out.hint(f"pf run show-details -n {run.name}")
-    return exits.ROWS_FAILED if args.fail_on.fails(failed, total) and not compat else exits.OK
+    if compat:
+        return exits.OK
+    if args.fail_on.fails(failed, total):
+        return exits.ROWS_FAILED
+    return exits.ERROR if broken else exits.OK
+
+
+def _first_error(run: Run) -> str:
+    """Of the error of a whole run, what went wrong first."""
+    message = str(run.folder.error().get("message") or "")
+    return message.partition("First error message is: ")[2] or message
+
+
+def _aggregation_error(run: Run) -> str:
+    """What the aggregation ended with, if it did: the run is Completed, but without its metrics."""
+    for info in run.folder.error().get("additionalInfo") or ():
+        for entry in info["info"].get("errors") or ():
+            if "aggregation_node_name" in entry:
+                return str(entry["error"].get("message"))
+    return ""
 
 
 def _ending_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("-s", "--stream", action="store_true", help="Print the log of the run (on stderr).")
     parser.add_argument(
-        "--fail-on", type=parse_fail_on, default=ANY, metavar="any|N|N%%|never",
+        "--fail-on", type=parse_fail_on, default=ANY, metavar="any|N|N%|never",
         help="From how many failed rows on the exit code is 3 (any).",
     )  # fmt: skip
 

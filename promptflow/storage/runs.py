@@ -27,7 +27,8 @@ class RunStore:
         with self._db.write() as db:
             if db.execute(select(runs.c.name).where(runs.c.name == record.name)).first():
                 raise RunExistsError(
-                    f"Run {record.name!r} already exists.", hint=f"give another name, or: pf run delete {record.name}"
+                    f"Run {record.name!r} already exists.",
+                    hint=f"give another name, or: pf run delete -n {record.name}",
                 )
             db.execute(insert(runs).values(_row(record)))
 

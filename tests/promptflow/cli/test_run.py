@@ -24,6 +24,16 @@ def test_failed_rows_are_exit_3_and_say_how_to_resume(pf: Pf, project: Path) -> 
     assert code == 3
     assert json.loads(out)["status"] == "Completed"
     assert "1 of 4 rows failed; run them again with: pf run resume r" in err
+    assert "the first error: " in err
+
+
+def test_an_aggregation_that_failed_is_exit_1_and_said(pf: Pf, project: Path) -> None:
+    (project / "sum.py").write_text("class Sum:\n    def __call__(self, x: str) -> str:\n        return x\n"
+                                    "    def __aggregate__(self, results: list):\n        return 1 / 0\n")  # fmt: skip
+    words = ["run", "create", "--flow", "sum:Sum", "--data", "good.jsonl", "--column-mapping", "x=${data.x}"]
+    code, out, err = pf(*words)
+    assert (code, json.loads(out)["status"]) == (1, "Completed")
+    assert "the aggregation failed: " in err
 
 
 @pytest.mark.parametrize(
