@@ -153,7 +153,8 @@ def test_ours_installed_over_microsofts_works_in_every_public_module(upgraded):
 
 @pytest.mark.parametrize("order", ["upgraded", "overwritten"])
 def test_doctor_names_the_packages_that_write_over_ours(order, request):
-    done = request.getfixturevalue(order).pf("doctor")
+    # `pf` on PATH is Microsoft's if devkit came last
+    done = request.getfixturevalue(order).run("-m", "promptflow", "doctor")
     said = done.stdout + done.stderr
 
     assert done.returncode == 1
