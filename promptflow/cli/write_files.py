@@ -9,7 +9,7 @@ from promptflow.cli.output import Output
 
 
 def write_files(folder: Path, files: Mapping[str, str], out: Output) -> None:
-    """Write every file, telling which is new and which is overwritten; results list the paths."""
+    """Write every file, telling which is new and which is overwritten."""
     for name, text in files.items():
         path = folder / name
         out.note(f"{'overwriting' if path.exists() else 'creating'} {path}")
