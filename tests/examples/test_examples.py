@@ -12,6 +12,7 @@ import pytest
 
 from promptflow.client import PFClient
 from promptflow.connections import CustomConnection
+from promptflow.workspace.yamlfile import load_yaml
 from tests.console import Console, steps
 
 FOLDER = Path(__file__).parents[2] / "examples"
@@ -50,6 +51,16 @@ def test_the_flow_of_an_example_is_valid(file: Path, monkeypatch: pytest.MonkeyP
     client.connections.create_or_update(CustomConnection(name="shop_webhook", secrets={"signing_key": "x"}))
     result = client.flows.validate(file)
     assert result.passed, result
+
+
+@pytest.mark.parametrize("file", sorted(FOLDER.rglob("flow.dag.yaml")), ids=lambda f: str(f.relative_to(FOLDER)))
+def test_editors_find_the_schema_of_an_example_and_nothing_wrong(file: Path) -> None:
+    jsonschema = pytest.importorskip("jsonschema")
+    text = file.read_text(encoding="utf-8")
+    named = re.match(r"# yaml-language-server: \$schema=(\S+)\n", text)
+    assert named, "the first line names the schema"
+    schema = json.loads((file.parent / named[1]).read_text(encoding="utf-8"))
+    jsonschema.validate(load_yaml(file)[0], schema)
 
 
 def test_a_cleaned_photo_says_nothing_of_where_it_was_taken(console: Console) -> None:
