@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import logging
 import os
 import sys
@@ -37,6 +38,10 @@ class Formatter(RawDescriptionHelpFormatter):
 
 
 def dispatch(words: list[str]) -> int:
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A character that the encoding lacks, or half of one, is written as its number instead of raising.
+            stream.reconfigure(errors="backslashreplace")
     out = Output()
     try:
         verb, path, rest = find(words)

@@ -9,16 +9,16 @@ from typing import Any
 FORMATS = ("table", "json", "jsonl", "yaml", "tsv", "quiet")
 
 
-def to_json(value: Any, indent: int | None = 4) -> str:
+def to_json(value: Any, indent: int | None = 4, ascii: bool = False) -> str:
     """JSON that every parser reads: NaN and infinities become null, what JSON lacks becomes text."""
     try:
-        return json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False, default=_plain)
+        return json.dumps(value, indent=indent, ensure_ascii=ascii, allow_nan=False, default=_plain)
     except ValueError:
-        return json.dumps(_finite(value), indent=indent, ensure_ascii=False, default=_plain)
+        return json.dumps(_finite(value), indent=indent, ensure_ascii=ascii, default=_plain)
 
 
-def to_jsonl(value: Any) -> str:
-    return "\n".join(to_json(item, indent=None) for item in _rows(value))
+def to_jsonl(value: Any, ascii: bool = False) -> str:
+    return "\n".join(to_json(item, indent=None, ascii=ascii) for item in _rows(value))
 
 
 def to_yaml(value: Any) -> str:

@@ -24,18 +24,19 @@ class Output:
     debug: bool = False
     no_color: bool = False
     no_progress: bool = False
-    stdout: TextIO = field(default_factory=lambda: sys.stdout)
-    stderr: TextIO = field(default_factory=lambda: sys.stderr)
+    stdout: TextIO = field(default_factory=lambda: _open_or_nowhere(sys.stdout))
+    stderr: TextIO = field(default_factory=lambda: _open_or_nowhere(sys.stderr))
 
     def result(
         self, value: Any, *, columns: Sequence[str] = (), priority: Sequence[str] = (), name: str = "name"
     ) -> None:
         """Write a record (dict) or a list of them in the format that was asked for."""
+        ascii = not style.speaks_unicode(self.stdout)
         match self.format or "json":
             case "table":
                 self._table(value, columns, priority)
             case "jsonl":
-                self.text(formats.to_jsonl(value))
+                self.text(formats.to_jsonl(value, ascii))
             case "yaml":
                 self.text(formats.to_yaml(value))
             case "tsv":
@@ -43,7 +44,7 @@ class Output:
             case "quiet":
                 self.text(formats.to_names(value, name))
             case _:
-                self.text(formats.to_json(value))
+                self.text(formats.to_json(value, ascii=ascii))
 
     def text(self, text: str) -> None:
         """A piece of the result, as it is."""
@@ -99,6 +100,11 @@ class Output:
 
     def _paints(self, stream: TextIO) -> bool:
         return style.wants_color(stream, self.no_color)
+
+
+def _open_or_nowhere(stream: TextIO | None) -> TextIO:
+    """Python has no stream where the caller closed the descriptor (`>&-`)."""
+    return stream if stream is not None else open(os.devnull, "w", encoding="utf-8")
 
 
 @contextmanager

@@ -140,5 +140,31 @@ def test_ctrl_c_keeps_what_is_done_and_says_how_to_go_on(project: Path) -> None:
     assert "resume with: pf run resume r" in done.stderr
 
 
+def test_a_run_whose_process_was_killed_is_not_waited_for(project: Path) -> None:
+    tool = project / "f" / "a.py"
+    killing = tool.read_text().replace(
+        "    print(", "    import os, signal\n    os.kill(os.getpid(), signal.SIGKILL)\n    print("
+    )
+    tool.write_text(killing, encoding="utf-8")
+    assert run(project, "run", "create", "--flow", "f", "--data", "good.jsonl", "--name", "r").returncode == -9
+    done = run(project, "run", "stream", "-n", "r")
+    assert done.returncode == 1
+    assert "resume with: pf run resume r" in done.stderr
+    tool.write_text(tool.read_text().replace("SIGKILL", "SIGCONT"), encoding="utf-8")
+    assert run(project, "run", "resume", "r").returncode == 0
+
+
+@pytest.mark.parametrize("text", ["é€😀", "a\udcff"])
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+def test_json_parses_in_every_encoding(project: Path, text: str, encoding: str) -> None:
+    done = run(project, "flow", "test", "--flow", "f", "--inputs", f"x={text}", PYTHONIOENCODING=encoding)
+    assert json.loads(done.stdout) == {"o": f"<{text}>"}
+
+
+def test_closed_streams_are_no_fault(project: Path) -> None:
+    command = f"{sys.executable} -m promptflow.cli.main run list >&- 2>&-"
+    assert subprocess.run(["bash", "-c", command], cwd=project).returncode == 0
+
+
 def test_narrow_and_odd_streams_do_not_break(project: Path) -> None:
     assert run(project, "doctor", COLUMNS="20", PYTHONIOENCODING="ascii", TERM="dumb").returncode == 0
