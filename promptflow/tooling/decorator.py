@@ -5,7 +5,6 @@ Everybody's tools import this file: the standard library and our own light modul
 
 from __future__ import annotations
 
-import functools
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field

@@ -23,6 +23,9 @@ def log_metric(key: str, value: float, variant_id: str | None = None) -> None:
         logger(key, value, variant_id) if takes_variant else logger(key, value)
 
 
+log_flow_metric = log_metric  # an older name of it
+
+
 @contextmanager
 def collect_metrics() -> Iterator[dict[str, Any]]:
     """The metrics logged inside the block, in this context and in threads that carry it."""
