@@ -75,7 +75,7 @@ def _add(tools: AssistantTools, tool: dict[str, Any], folder: Path, node: str) -
         function, description = found.load(), found.tool
     else:
         path = script_path(folder, source.get("path"), node)
-        function, provider = find_tool(load_script(path, node), path)
+        function, provider = find_tool(load_script(path), path)
         description = describe_tool(function, provider.get_initialize_inputs() if provider else None)
     fixed = {k: parse_value(v) for k, v in (tool.get("predefined_inputs") or {}).items()}
     fixed = {k: v for k, v in fixed.items() if not isinstance(v, Reference)}

@@ -149,7 +149,7 @@ class _Loader:
         path = script_path(self.flow.folder, node.source.path, node.name)
         module = self.scripts.get(path)
         if module is None:
-            module = self.scripts[path] = load_script(path, node.name)
+            module = self.scripts[path] = load_script(path)
         function, provider = find_tool(module, path)
         tool = describe_tool(function, provider.get_initialize_inputs() if provider else None)
         return self._tool(node, tool, function, provider, module)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
-import itertools
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -13,20 +12,20 @@ from typing import Any
 from promptflow.exceptions import InvalidSource, MultipleToolsDefined, NoToolDefined, ToolLoadError
 from promptflow.tooling.decorator import ToolProvider, is_tool, original
 
-_numbers = itertools.count()
+MODULE_NAME = "__pf_main__"  # what a tool's file has always seen as its __name__
 
 
-def load_script(path: Path, name: str = "") -> ModuleType:
+def load_script(path: Path) -> ModuleType:
     """Execute a Python file as a module of its own. Raises ToolLoadError with file:line.
 
-    The name is new each time, so that two flows with a ``hello.py`` each do not meet.
+    It is not found by import: two flows with a ``hello.py`` each do not meet.
     """
-    module_name = f"__pf_main__{next(_numbers)}_{path.stem}"
+    module_name = MODULE_NAME
     spec = importlib.util.spec_from_file_location(module_name, path.resolve())
     if spec is None or spec.loader is None:
         raise ToolLoadError(f"Failed to load python file '{path}': it is not a .py file.", location=str(path))
     module = importlib.util.module_from_spec(spec)
-    # dataclasses with postponed annotations look their module up here
+    # dataclasses with postponed annotations look their module up here while they are made
     sys.modules[module_name] = module
     try:
         spec.loader.exec_module(module)

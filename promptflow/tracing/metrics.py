@@ -26,6 +26,9 @@ def log_metric(key: str, value: float, variant_id: str | None = None) -> None:
 log_flow_metric = log_metric  # an older name of it
 
 
+log_flow_metric = log_metric  # the older name
+
+
 @contextmanager
 def collect_metrics() -> Iterator[dict[str, Any]]:
     """The metrics logged inside the block, in this context and in threads that carry it."""

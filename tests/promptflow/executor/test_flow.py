@@ -296,3 +296,25 @@ def test_run_node_runs_one_node_with_given_dependencies(tmp_path):
     result = executor.run_node("b", {"n": 2}, {"a": {"parts": ["zz"]}})
 
     assert result.output == "zzzz" and list(result.node_run_infos) == ["b"]
+
+
+def test_a_tool_file_sees_its_own_path_and_the_name_it_always_had(tmp_path):
+    code = """
+    from __future__ import annotations
+    from dataclasses import dataclass, fields
+    from promptflow.core import tool
+
+    @dataclass
+    class Item:
+        n: int
+
+    @tool
+    def a(x):
+        return [__name__, __file__, fields(Item)[0].name]
+    """
+    yaml = """
+    outputs: {o: {type: list, reference: "${a.output}"}}
+    nodes:
+    - {name: a, type: python, source: {type: code, path: a.py}, inputs: {x: 1}}
+    """
+    assert run(dag(tmp_path, yaml, a_py=code)) == {"o": ["__pf_main__", str(tmp_path / "a.py"), "n"]}
