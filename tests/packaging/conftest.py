@@ -25,14 +25,14 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Environment:
 
 @pytest.fixture(scope="session")
 def built(empty: Environment, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the wheel and the sdist of the tracked files."""
+    """A folder with the wheel and the sdist of the sources."""
     builder = empty.copy(tmp_path_factory.mktemp("environments") / "builder")
     builder.install("setuptools>=77")
-    sources = export(tmp_path_factory.mktemp("sources"))
+    exported = export(tmp_path_factory.mktemp("sources"))
     folder = tmp_path_factory.mktemp("dist")
     # the sdist first: a build folder in the sources must not be what it is made of
     for hook in ("build_sdist", "build_wheel"):
-        done = builder.run("-c", _BUILD.format(hook), folder, cwd=sources)
+        done = builder.run("-c", _BUILD.format(hook), folder, cwd=exported)
         assert done.returncode == 0, done.stderr
     again = tmp_path_factory.mktemp("again")
     shutil.unpack_archive(next(folder.glob("*.tar.gz")), again, filter="data")

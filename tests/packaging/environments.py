@@ -17,17 +17,18 @@ _SECONDS = 400
 _NO_INDEX = ("No matching distribution", "Could not find a version", "Connection", "Temporary failure", "timed out")
 
 
-def tracked(*folders: str) -> list[str]:
-    """The files that git knows, as they are in the working tree now."""
+def sources(*folders: str) -> list[str]:
+    """The files of the working tree that git does not ignore: new ones are as good as tracked ones."""
     if shutil.which("git") is None or not (ROOT / ".git").exists():
         pytest.skip("not a git checkout")
-    listed = subprocess.run(["git", "ls-files", "-z", *folders], cwd=ROOT, capture_output=True, text=True, check=True)
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", *folders]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     return [name for name in listed.stdout.split("\0") if name and (ROOT / name).is_file()]
 
 
 def export(folder: Path) -> Path:
-    """A copy of the tracked files, so that a build leaves nothing in the checkout."""
-    for name in tracked():
+    """A copy of the sources, so that a build leaves nothing in the checkout."""
+    for name in sources():
         target = folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(ROOT / name, target)

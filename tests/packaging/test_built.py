@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from promptflow._version import __version__
-from tests.packaging.environments import ROOT, tracked
+from tests.packaging.environments import ROOT, sources
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 PACKAGES = ("promptflow", "serve")
@@ -30,7 +30,7 @@ def metadata(wheel: Path) -> Message:
 
 
 def test_the_wheel_holds_every_file_of_the_packages(wheel):
-    assert set(tracked(*PACKAGES)) - names_in(wheel) == set()
+    assert set(sources(*PACKAGES)) - names_in(wheel) == set()
 
 
 def test_the_wheel_holds_nothing_else(wheel):
