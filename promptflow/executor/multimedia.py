@@ -17,13 +17,14 @@ from typing import Any
 from urllib.parse import urlparse
 
 from promptflow.contracts.flow import FlowInput
-from promptflow.contracts.multimedia import Image, PFBytes, Text
+from promptflow.contracts.multimedia import Image, PFBytes, Text, guess_image_type
 from promptflow.contracts.tool import ValueType
 from promptflow.exceptions import InvalidImageInput, LoadMultimediaDataError
 
 VISION = "openai-vision"
 _BASIC_KEY = re.compile(r"^data:image/(.*);(path|base64|url)$")
 _DATA_URL = re.compile(r"^data:(image/[^;,]*);base64,(.*)$", re.DOTALL)
+_NO_MAGIC = {".avif", ".heic", ".heif", ".ico", ".jp2", ".jxl", ".svg"}  # kinds that guess_image_type does not know
 
 
 def is_image_dict(value: Any, message_format: str = "basic") -> bool:
@@ -178,10 +179,16 @@ def _from_url(url: str, mime_type: str | None = None) -> Image:
 
 
 def _from_file(path: Path, mime_type: str | None = None) -> Image:
+    """Reads pictures only: the path may come from a stranger's input, and the content goes to a model."""
     try:
-        return Image(path.read_bytes(), None if mime_type in (None, "image/*") else mime_type)
+        value = path.read_bytes() if path.is_file() else None
     except OSError as error:
         raise InvalidImageInput(f"Cannot read the image file {path}: {error.strerror}.", location=str(path)) from error
+    if value is None:
+        raise InvalidImageInput(f"Cannot read the image file {path}: No such file.", location=str(path))
+    if guess_image_type(value) == "image/*" and path.suffix.lower() not in _NO_MAGIC:
+        raise InvalidImageInput(f"The file {path} is no image.", location=str(path))
+    return Image(value, None if mime_type in (None, "image/*") else mime_type)
 
 
 def _from_base64(text: str, mime_type: str | None) -> Image:

@@ -20,6 +20,7 @@ from promptflow.contracts.multimedia import Image, PFBytes, Text
 _OPTIONS = orjson.OPT_NON_STR_KEYS | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_NAIVE_UTC | orjson.OPT_UTC_Z
 
 Default = Callable[[Any], Any]
+MAX_DEPTH = 200  # orjson stops at 254 levels; what is deeper is shown up to here
 
 
 def to_json(value: Any, default: Default | None = None) -> bytes:
@@ -27,9 +28,9 @@ def to_json(value: Any, default: Default | None = None) -> bytes:
     default = default or plain
     try:
         return orjson.dumps(value, default, _OPTIONS)
-    except (TypeError, ValueError, RecursionError):
-        # what orjson has no room for: integers over 64 bits, lone surrogates, deep nesting
-        return json.dumps(_keys_as_text(value), default=default).encode("ascii")
+    except Exception:
+        # what orjson has no room for: integers over 64 bits, lone surrogates, deep or circular values, bad methods
+        return json.dumps(_shown(value, default, ())).encode("ascii")
 
 
 def plain(value: Any) -> Any:
@@ -93,9 +94,22 @@ def _extension(mime: str) -> str:
     return f".{kind}" if kind.isalnum() else ""
 
 
-def _keys_as_text(value: Any) -> Any:
+def _shown(value: Any, default: Default, around: tuple[int, ...]) -> Any:
+    """``value`` for Python's json; what has no JSON at all (inside itself, too deep, raising) becomes its type's name.
+
+    ``around``: the ids of the values it is in.
+    """
+    if value is None or isinstance(value, str | int | float):
+        return value
+    if id(value) in around or len(around) > MAX_DEPTH:
+        return f"<{type(value).__name__}>"
+    around = (*around, id(value))
     if isinstance(value, dict):
-        return {k if isinstance(k, str) else str(k): _keys_as_text(v) for k, v in value.items()}
+        return {k if isinstance(k, str) else str(k): _shown(v, default, around) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return [_keys_as_text(v) for v in value]
-    return value
+        return [_shown(v, default, around) for v in value]
+    try:
+        plainer = default(value)
+    except Exception as error:
+        return f"<{type(value).__name__}: {type(error).__name__}>"
+    return _shown(plainer, default, around)
