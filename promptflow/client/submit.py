@@ -29,6 +29,8 @@ from promptflow.exceptions import (
     PackageToolNotFoundError,
     PathNotFoundError,
     PromptflowException,
+    RunExistsError,
+    RunNotFoundError,
     ToolLoadError,
     UserErrorException,
     ValidationException,
@@ -36,9 +38,10 @@ from promptflow.exceptions import (
 )
 from promptflow.executor.loader import Executor, load_executor
 from promptflow.storage.folder import RunWriter
-from promptflow.storage.runs import RunStore
+from promptflow.storage.runs import RunStore, taken
 from promptflow.storage.snapshot import copy_snapshot
 from promptflow.workspace import Workspace
+from promptflow.workspace.atomic import file_error, make_folder
 
 FLOW_FOLDER = "${flow_directory}"
 _BEFORE_RECORD = (
@@ -74,6 +77,7 @@ def submit(workspace: Workspace, store: RunStore, run: Run, progress: Progress |
     except PromptflowException as error:
         failure = error
     run._status, run._start_time = RUNNING, datetime.now().astimezone()
+    _claim_folder(run, store)
     store.add(to_record(run, workspace))
     try:
         _run(run, executor, failure, limits, progress)
@@ -124,6 +128,26 @@ def _check(run: Run) -> None:
     check_mapping(run.column_mapping)
     if "/" in run.name or "\\" in run.name or run.name in {".", ".."}:
         raise ValidationException(f"{run.name!r} is no name for a run: it may not hold a path.")
+
+
+def _claim_folder(run: Run, store: RunStore) -> None:
+    """Make the run's folder, which one process alone can do. Raises RunExistsError where it is there already."""
+    assert run._output_path is not None
+    make_folder(run._output_path.parent)
+    try:
+        run._output_path.mkdir()
+    except FileExistsError:
+        try:
+            store.get(run.name)
+        except RunNotFoundError:
+            raise RunExistsError(
+                f"The folder of run {run.name!r} already exists.",
+                location=str(run._output_path),
+                hint="give another name, or remove the folder",
+            ) from None
+        raise taken(run.name) from None
+    except OSError as error:
+        raise file_error("create the folder", run._output_path, error) from error
 
 
 def _run(

@@ -2,52 +2,49 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import RowMapping, delete, insert, select, update
-
 from promptflow.exceptions import RunExistsError, RunNotFoundError
 from promptflow.storage.record import RunRecord
 from promptflow.workspace import Workspace
-from promptflow.workspace.tables import runs
 
+_TABLE = "runs"
 _IN_RECORD = ("tags", "properties", "details")
 
 
 class RunStore:
-    """Reads and writes the table of runs of one workspace."""
+    """Reads and writes the table of runs of one workspace. SQLAlchemy is imported when the first row is asked for."""
 
     def __init__(self, workspace: Workspace) -> None:
-        self._db = workspace.db
+        self._workspace = workspace
 
     def add(self, record: RunRecord) -> None:
         """Keep a new run. Raises RunExistsError when there is one of its name."""
-        with self._db.write() as db:
-            if db.execute(select(runs.c.name).where(runs.c.name == record.name)).first():
-                raise RunExistsError(
-                    f"Run {record.name!r} already exists.",
-                    hint=f"give another name, or: pf run delete -n {record.name}",
-                )
-            db.execute(insert(runs).values(_row(record)))
+        if not self._workspace.store.add(_TABLE, _row(record)):
+            raise taken(record.name)
 
     def save(self, record: RunRecord) -> None:
         """Replace what is kept of a run. Raises RunNotFoundError."""
-        with self._db.write() as db:
-            if not db.execute(update(runs).where(runs.c.name == record.name).values(_row(record))).rowcount:
-                raise _not_found(record.name)
+        values = _row(record)
+        if not self._workspace.store.update(_TABLE, values.pop("name"), **values):
+            raise _not_found(record.name)
 
     def get(self, name: str) -> RunRecord:
         """Raises RunNotFoundError."""
-        with self._db.read() as db:
-            row = db.execute(select(runs).where(runs.c.name == name)).mappings().first()
+        row = self._workspace.store.get(_TABLE, name)
         if row is None:
             raise _not_found(name)
         return _record(row)
 
     def list(self, limit: int | None = 50, *, archived: bool | None = False, prefix: str = "") -> list[RunRecord]:
         """The newest runs first. ``archived``: only those, only others, or (None) both."""
+        from sqlalchemy import select
+
+        from promptflow.workspace.tables import runs
+
         query = select(runs).order_by(runs.c.created.desc(), runs.c.name)
         if archived is not None:
             query = query.where(runs.c.archived == archived)
@@ -55,14 +52,18 @@ class RunStore:
             query = query.where(runs.c.name.startswith(prefix, autoescape=True))
         if limit is not None:
             query = query.limit(limit)
-        with self._db.read() as db:
-            return [_record(row) for row in db.execute(query).mappings()]
+        with self._workspace.db.read() as db:
+            return [_record(dict(row)) for row in db.execute(query).mappings()]
 
     def delete(self, name: str) -> None:
         """Raises RunNotFoundError."""
-        with self._db.write() as db:
-            if not db.execute(delete(runs).where(runs.c.name == name)).rowcount:
-                raise _not_found(name)
+        if not self._workspace.store.delete(_TABLE, name):
+            raise _not_found(name)
+
+
+def taken(name: str) -> RunExistsError:
+    """The error for a name that another run has."""
+    return RunExistsError(f"Run {name!r} already exists.", hint=f"give another name, or: pf run delete {name}")
 
 
 def _not_found(name: str) -> RunNotFoundError:
@@ -88,7 +89,7 @@ def _row(record: RunRecord) -> dict[str, Any]:
     }
 
 
-def _record(row: RowMapping) -> RunRecord:
+def _record(row: Mapping[str, Any]) -> RunRecord:
     rest = row["record"]
     created = _time(row["created"])
     assert created is not None

@@ -44,6 +44,16 @@ class Database:
     def is_sqlite(self) -> bool:
         return self.url.startswith("sqlite")
 
+    @property
+    def sqlite_file(self) -> Path | None:
+        """The file of a SQLite database."""
+        return Path(self.url.removeprefix("sqlite:///")) if self.url.startswith("sqlite:///") else None
+
+    @property
+    def in_write(self) -> bool:
+        """Whether this thread is inside :meth:`write`."""
+        return self._open_write() is not None
+
     @contextlib.contextmanager
     def read(self) -> Iterator[Connection]:
         """A connection that sees one state of the database. Inside :meth:`write`: that transaction's own."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
-
-from sqlalchemy import ColumnElement, Table, delete, insert, select, update
+from typing import TYPE_CHECKING, Any
 
 from promptflow.exceptions import StoreError
 from promptflow.workspace.db import Database
-from promptflow.workspace.tables import metadata
+from promptflow.workspace.quick import Missing, QuickRows
+
+if TYPE_CHECKING:
+    from sqlalchemy import ColumnElement, Table
 
 Row = dict[str, Any]
 _LATEST = re.compile(r"@latest(?:~(\d+))?")
@@ -21,9 +22,18 @@ class Store:
 
     def __init__(self, db: Database) -> None:
         self.db = db
+        self._rows = QuickRows(db.sqlite_file)
+
+    @property
+    def _quick(self) -> QuickRows:
+        """The quick way to single rows; none inside a transaction, which has them for itself."""
+        return QuickRows(None) if self.db.in_write else self._rows
 
     def get(self, table: str, name: str) -> Row | None:
         """The row called ``name``, or None."""
+        row = self._quick.get(table, name)
+        if row is not None:
+            return None if row is Missing else row  # type: ignore[return-value]
         rows = self.list(table, where={"name": name}, limit=1)
         return rows[0] if rows else None
 
@@ -38,6 +48,8 @@ class Store:
         columns: Sequence[str] = (),
     ) -> list[Row]:
         """Rows that have the values of ``where`` (a list: one of them), by key; ``order="-created"``: newest first."""
+        from sqlalchemy import select
+
         source = _table(table)
         chosen = [source.c[column] for column in columns] if columns else [source]
         statement = select(*chosen).where(*_conditions(source, where))
@@ -71,6 +83,9 @@ class Store:
 
     def add(self, table: str, row: Mapping[str, Any]) -> bool:
         """Insert the row; False, and nothing done, if its key is taken."""
+        added = self._quick.add(table, row)
+        if added is not None:
+            return added
         target = _table(table)
         with self.db.write() as connection:
             statement = self._insert(target).values(**row).on_conflict_do_nothing().returning(*target.primary_key)
@@ -78,6 +93,8 @@ class Store:
 
     def append(self, table: str, rows: Iterable[Mapping[str, Any]]) -> None:
         """Insert rows that cannot be there yet."""
+        from sqlalchemy import insert
+
         values = [dict(row) for row in rows]
         if values:
             with self.db.write() as connection:
@@ -85,6 +102,11 @@ class Store:
 
     def update(self, table: str, name: str, /, **values: Any) -> bool:
         """Change columns of the row called ``name``; False if there is none."""
+        changed = self._quick.update(table, name, values)
+        if changed is not None:
+            return changed
+        from sqlalchemy import update
+
         target = _table(table)
         with self.db.write() as connection:
             return connection.execute(update(target).where(target.c.name == name).values(**values)).rowcount == 1
@@ -97,6 +119,8 @@ class Store:
         """Remove the rows that have these values; how many they were."""
         if not where:
             raise StoreError(f"Refusing to remove all rows of '{table}'.")
+        from sqlalchemy import delete
+
         target = _table(table)
         with self.db.write() as connection:
             return connection.execute(delete(target).where(*_conditions(target, where))).rowcount
@@ -107,6 +131,8 @@ class Store:
 
     def resolve(self, table: str, text: str, *, latest: str = "created") -> str:
         """The full name for a name, a unique beginning of one, ``@latest`` or ``@latest~2``; else a StoreError."""
+        from sqlalchemy import select
+
         source = _table(table)
         match = _LATEST.fullmatch(text)
         if match:
@@ -140,6 +166,8 @@ class Store:
 
 
 def _table(name: str) -> Table:
+    from promptflow.workspace.tables import metadata  # with SQLAlchemy
+
     try:
         return metadata.tables[name]
     except KeyError:
