@@ -30,6 +30,12 @@ def copy_with_includes(folder: Path, includes: tuple[str, ...], target: Path) ->
     shutil.copytree(folder, target, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".promptflow", "__pycache__"))
     for include in includes:
         source = resolve_include(folder, include)
+        if target.resolve().is_relative_to(source):
+            raise UserErrorException(
+                f"Additional include {include} holds the folder that flows are copied to ({target.parent}).",
+                location=str(folder),
+                hint="include a smaller folder",
+            )
         if source.suffix == ".zip" and source.is_file():
             _unpack(source, target)
         elif source.is_dir():
@@ -42,6 +48,8 @@ def copy_with_includes(folder: Path, includes: tuple[str, ...], target: Path) ->
 
 def resolve_include(folder: Path, include: str) -> Path:
     """The file or folder an include names, or the zip that stands for a folder of that name."""
+    if "\0" in include:
+        raise UserErrorException(f"{include!r} is no path.", location=str(folder))
     path = (folder / include).resolve()
     if path.exists():
         return path
@@ -69,10 +77,13 @@ def _copy_folder(source: Path, target: Path) -> None:
 def _unpack(archive: Path, target: Path) -> None:
     """Unpack into ``target``; an entry that would land outside is refused."""
     root = target.resolve()
-    with zipfile.ZipFile(archive) as zip_file:
-        for name in zip_file.namelist():
-            if not (root / name).resolve().is_relative_to(root):
-                raise UserErrorException(
-                    f"{archive} holds {name!r}, which points outside its folder.", location=str(archive)
-                )
-        zip_file.extractall(root)
+    try:
+        with zipfile.ZipFile(archive) as zip_file:
+            for name in zip_file.namelist():
+                if not (root / name).resolve().is_relative_to(root):
+                    raise UserErrorException(
+                        f"{archive} holds {name!r}, which points outside its folder.", location=str(archive)
+                    )
+            zip_file.extractall(root)
+    except (zipfile.BadZipFile, OSError, RuntimeError, NotImplementedError) as error:  # cut, crossed, encrypted
+        raise UserErrorException(f"{archive} cannot be unpacked: {error}.", location=str(archive)) from error

@@ -78,8 +78,9 @@ def failed(step: Step, line: Line, arguments: dict[str, Any], start: datetime, e
     raised: BaseException = error
     if not isinstance(error, PromptflowException):
         raised = ToolExecutionError(node_name=step.name, module=step.module, error=error)
-    elif error.module is None:
-        error.module = step.module
+    else:
+        error.module = step.module if error.module is None else error.module
+        error.location = error.location or f"node {step.name}"
     info = line.record(step, Status.Failed, arguments, None, start)
     info.error = error_to_dict(raised, include_debug_info=True)
     line.run_infos[step.name] = info

@@ -292,7 +292,7 @@ class _Loader:
             raise InvalidSource(
                 f"The template of node '{node.name}' is not UTF-8: {error}.", location=str(file)
             ) from error
-        check_template(template)
+        check_template(template, str(file))
         return template
 
     def _no_clash(self, node: Node, template: str, reserved: set[str]) -> None:

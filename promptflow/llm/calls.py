@@ -9,6 +9,7 @@ from promptflow.llm import transport
 from promptflow.llm.background import stream_loop
 from promptflow.llm.chat_parameters import after_refusal, for_model
 from promptflow.llm.endpoints import Endpoint, endpoint
+from promptflow.llm.failures import Failure, user_error
 from promptflow.llm.response import ApiObject, ChatCompletion, ChatCompletionChunk, Completion
 from promptflow.llm.streams import ChunkStream
 from promptflow.tracing.spans import Span, span
@@ -45,6 +46,7 @@ async def ask(
             call.keep_open()
             return chunks
         answer = await _adapting(target, body, timeout)
+        _check(route, answer)
         record_answer(call, route, answer)
         return _ANSWERS[route](answer)
 
@@ -67,6 +69,19 @@ async def _open(target: Endpoint, route: str, body: dict[str, Any], timeout: flo
             body = _adapted(target, body, error)
         else:
             return ChunkStream(events, _CHUNKS[route], call)
+
+
+def _check(route: str, answer: dict[str, Any]) -> None:
+    """Raise WrappedOpenAIError for JSON that is no answer: a proxy's error with status 200, another API's."""
+    choices = answer.get("choices")
+    choice = choices[0] if isinstance(choices, list) and choices else None
+    if isinstance(choice, dict) and (isinstance(choice.get("message"), dict) if route == CHAT else "text" in choice):
+        return
+    shown = str(answer)
+    shown = shown if len(shown) <= 200 else shown[:200] + "…"
+    raise user_error(
+        Failure("APIResponseValidationError", f"The model's server answered without a text in choices: {shown}")
+    )
 
 
 def _adapted(target: Endpoint, body: dict[str, Any], error: WrappedOpenAIError) -> dict[str, Any]:

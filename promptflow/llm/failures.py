@@ -52,6 +52,16 @@ _ADVICE = (
     ),
 )
 
+_ADVICE_BY_KIND = {
+    "APIConnectionError": "check the address in the connection (base_url or api_base), and that its server runs",
+    "APIResponseValidationError": "check the address in the connection: this does not look like OpenAI's API",
+    "APITimeoutError": "the server takes too long: raise the timeout, or ask for less",
+    "AuthenticationError": "check the key: pf connection update -n NAME --set api_key=…",
+    "NotFoundError": "check the model's (or deployment's) name, and the address in the connection",
+    "PermissionDeniedError": "this key may not use this model: choose another of either",
+    "RateLimitError": "the server's limits are reached: run fewer lines at once (PF_WORKER_COUNT), or raise the quota",
+}
+
 
 @dataclass(eq=False)
 class Failure(Exception):
@@ -107,6 +117,7 @@ def _cut(text: str) -> str:
 def user_error(failure: Failure, retries: int = 0) -> WrappedOpenAIError:
     """The error for the user; ``retries``: how often the request was repeated before giving up."""
     advice = next((advice for words, advice in _ADVICE if words in failure.message), "")
+    advice = advice or _ADVICE_BY_KIND.get(failure.kind, "")
     text = f"OpenAI API hits {failure.kind}: {failure.message} [{REFERENCE}]"
     if not retries:
         return WrappedOpenAIError(text, status_code=failure.status, kind=failure.kind, hint=advice)

@@ -30,14 +30,14 @@ def render(template: str, values: dict[str, Any], trim_blocks: bool = True, keep
         ) from error
 
 
-def check_template(template: str) -> None:
-    """Raise JinjaTemplateError where ``template`` does not parse."""
+def check_template(template: str, file: str = "") -> None:
+    """Raise JinjaTemplateError where ``template``, the text of ``file``, does not parse."""
     import jinja2
 
     try:
         _environment(True, True).parse(template)
     except jinja2.TemplateSyntaxError as error:
-        raise _syntax_error(error) from error
+        raise _syntax_error(error, file) from error
 
 
 def template_names(template: str) -> list[str]:
@@ -51,8 +51,11 @@ def template_names(template: str) -> list[str]:
     return sorted(names, key=template.find)
 
 
-def _syntax_error(error: Any) -> JinjaTemplateError:
-    return JinjaTemplateError(f"Jinja parsing failed at line {error.lineno}: ({type(error).__name__}) {error.message}")
+def _syntax_error(error: Any, file: str = "") -> JinjaTemplateError:
+    return JinjaTemplateError(
+        f"Jinja parsing failed at line {error.lineno}: ({type(error).__name__}) {error.message}",
+        location=f"{file}:{error.lineno}" if file else "",
+    )
 
 
 @functools.lru_cache(maxsize=512)

@@ -18,6 +18,7 @@ _REASONS = {
     errno.EROFS: ("the file system is read-only", "set PF_HOME_DIRECTORY to a folder that you can write to"),
     errno.EACCES: ("permission denied", "change its owner or mode, or set PF_HOME_DIRECTORY to another folder"),
     errno.EPERM: ("operation not permitted", "change its owner or mode, or set PF_HOME_DIRECTORY to another folder"),
+    errno.EEXIST: ("a file is in its place", "remove it, or set PF_HOME_DIRECTORY to a folder"),
     errno.ENOTDIR: ("a part of the path is a file, not a folder", "set PF_HOME_DIRECTORY to a folder"),
 }
 
