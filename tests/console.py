@@ -1,6 +1,7 @@
 """Commands in Markdown, as a reader would type them: ```console blocks are run and their outputs compared.
 
-``…`` in an output stands for anything. ``python -m tests.console FILE…`` writes what is printed now into the files.
+``…`` in an output stands for anything. ``python -m tests.console README.md examples/*/README.md`` writes what is printed
+now into the files.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +22,12 @@ from promptflow.workspace import Workspace
 ROOT = Path(__file__).parents[1]
 _BLOCK = re.compile(r"(?<=^```console\n).*?(?=^```$)", re.MULTILINE | re.DOTALL)
 _SECONDS = 100
+# What is never the same twice: times, how long something took, names made up.
+_FLEETING = re.compile(
+    r"""\d{4}-\d\d-\d\dT[\d:.]+\+00:00 | [\d.]+(?=[ ]ms\b) | (?<=duration:[ ])[\d.]+ | (?<=duration":[ ])[\d.]+
+    | [0-9a-f]{8}-[0-9a-f-]{27} """,
+    re.VERBOSE,
+)
 
 
 @dataclass(frozen=True)
@@ -79,7 +87,7 @@ def rewrite(markdown: str, console: Console) -> str:
         text = ""
         for step in _steps(match.group()):
             printed = console.run(step.command)
-            output = step.output if step.matches(printed) else printed
+            output = step.output if step.matches(printed) else _FLEETING.sub("…", printed)
             text += f"$ {step.command}\n" + (f"{output.strip()}\n" if output.strip() else "")
         return text
 
@@ -92,6 +100,19 @@ def copy_examples(folder: Path) -> Path:
     return Path(shutil.copytree(ROOT / "examples", folder, ignore=ignored))
 
 
+def install_package(examples: Path, site: Path) -> str:
+    """PYTHONPATH with the package of the package-tool example, laid down as `pip install` would have done it."""
+    package = examples / "package-tool" / "shop-tools"
+    project = tomllib.loads((package / "pyproject.toml").read_text())["project"]
+    info = site / f"shop_tools-{project['version']}.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n")
+    lines = [f"{name} = {target}\n" for name, target in project["entry-points"]["package_tools"].items()]
+    (info / "entry_points.txt").write_text("[package_tools]\n" + "".join(lines))
+    shutil.copytree(package / "shop_tools", site / "shop_tools")
+    return os.pathsep.join([str(site), str(ROOT)])
+
+
 def stop_processes(home: Path) -> None:
     """Stop what was started in a workspace: the server of the embedded model."""
     with Workspace.open(home) as workspace:
@@ -102,13 +123,14 @@ def stop_processes(home: Path) -> None:
 
 def main(files: list[str]) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        home = Path(folder, "home")
-        copy_examples(Path(folder, "examples"))
-        for file in (Path(file).resolve() for file in files):
-            there = Path(folder, file.parent.relative_to(ROOT))
-            text = rewrite(file.read_text(encoding="utf-8"), Console(there, home, {}))
+        examples = copy_examples(Path(folder, "examples"))
+        variables = {"PYTHONPATH": install_package(examples, Path(folder, "site"))}
+        for number, file in enumerate(Path(file).resolve() for file in files):
+            home = Path(folder, f"home{number}")
+            console = Console(Path(folder, file.parent.relative_to(ROOT)), home, variables)
+            text = rewrite(file.read_text(encoding="utf-8"), console)
             file.write_text(text.replace(str(home), "…").replace(folder, "…"), encoding="utf-8")
-        stop_processes(home)
+            stop_processes(home)
 
 
 if __name__ == "__main__":

@@ -63,7 +63,7 @@ class RunStore:
 
 def taken(name: str) -> RunExistsError:
     """The error for a name that another run has."""
-    return RunExistsError(f"Run {name!r} already exists.", hint=f"give another name, or: pf run delete {name}")
+    return RunExistsError(f"Run {name!r} already exists.", hint=f"give another name, or: pf run delete -n {name}")
 
 
 def _not_found(name: str) -> RunNotFoundError:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
-import sys
-import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.console import Console, copy_examples, stop_processes
+from tests.console import Console, copy_examples, install_package, stop_processes
 
 
 @pytest.fixture(scope="session")
@@ -29,17 +26,8 @@ def shared_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def site(examples: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """PYTHONPATH with the package of the package-tool example, as `pip install` would have left it."""
-    package = examples / "package-tool" / "shop-tools"
-    project = tomllib.loads((package / "pyproject.toml").read_text())["project"]
-    site = tmp_path_factory.mktemp("site")
-    info = site / f"shop_tools-{project['version']}.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n")
-    lines = [f"{name} = {target}\n" for name, target in project["entry-points"]["package_tools"].items()]
-    (info / "entry_points.txt").write_text("[package_tools]\n" + "".join(lines))
-    shutil.copytree(package / "shop_tools", site / "shop_tools")
-    return f"{site}:{sys.path[0]}" if sys.path[0] else str(site)
+    """PYTHONPATH with the package of the package-tool example."""
+    return install_package(examples, tmp_path_factory.mktemp("site"))
 
 
 @pytest.fixture
