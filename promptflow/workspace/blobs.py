@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, BinaryIO
 
-from promptflow.exceptions import WorkspaceError
+from promptflow.exceptions import MissingExtraError, WorkspaceError
 from promptflow.workspace import jsontext
 from promptflow.workspace.atomic import file_error, make_folder, replacing
 
@@ -128,7 +128,12 @@ class Blobs:
         if self._filesystem is None:
             import fsspec
 
-            self._filesystem, self._root = fsspec.core.url_to_fs(self.place)
+            try:
+                self._filesystem, self._root = fsspec.core.url_to_fs(self.place)
+            except ImportError as error:  # such as "Install s3fs to access S3"
+                raise MissingExtraError(f"Blobs are kept in {self.place}: {error}.", hint="pip install it") from error
+            except ValueError as error:
+                raise WorkspaceError(f"Blobs cannot be kept in {self.place}: {error}.") from error
         return self._filesystem
 
     def _path(self, digest: str) -> str:

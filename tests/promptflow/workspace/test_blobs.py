@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from promptflow.exceptions import WorkspaceError
+from promptflow.exceptions import MissingExtraError, WorkspaceError
 from promptflow.workspace import Workspace, jsontext
 from promptflow.workspace.blobs import Blob, Blobs
 
@@ -151,3 +152,15 @@ def test_the_place_can_be_any_url(monkeypatch: pytest.MonkeyPatch, home: Path) -
     blob = Workspace.open().blobs.put(b"shared by url")
     assert Blobs("memory://team/blobs").get(blob.digest) == b"shared by url"
     assert not (home / "blobs").exists()
+
+
+def test_a_place_that_needs_another_package_says_which() -> None:
+    if importlib.util.find_spec("gcsfs") is not None:
+        pytest.skip("gcsfs is installed")
+    with pytest.raises(MissingExtraError, match="install gcsfs"):
+        Blobs("gs://bucket/blobs").put(b"x")
+
+
+def test_a_place_of_no_known_kind_is_an_error() -> None:
+    with pytest.raises(WorkspaceError, match="nowhere://x"):
+        Blobs("nowhere://x").put(b"x")
