@@ -29,6 +29,7 @@ PromptflowException
 
 from __future__ import annotations
 
+import os
 import string
 from enum import StrEnum
 from typing import Any
@@ -315,7 +316,7 @@ class _UserCodeError(UserErrorException):
         self.info = _user_frames(error, name) if error is not None else {}
         filename, lineno = self.info.get("filename"), self.info.get("lineno")
         if filename and lineno:
-            kwargs.setdefault("location", f"{filename}:{lineno}")
+            kwargs.setdefault("location", _in_own_file(error) or f"{filename}:{lineno}")
         super().__init__(message, error=error, **kwargs)
 
     @property
@@ -369,6 +370,19 @@ def _user_frames(error: BaseException, name: str) -> dict[str, Any]:
         "node_name": name,
         "traceback": text[-20_000:],
     }
+
+
+def _in_own_file(error: BaseException | None) -> str:
+    """``file:line`` of the innermost frame that is neither ours nor of an installed package."""
+    place, at = "", error.__traceback__ if error is not None else None
+    library = os.path.dirname(os.__file__)
+    while at is not None:
+        file = at.tb_frame.f_code.co_filename
+        if not file.startswith(("<", library)) and "site-packages" not in file and os.path.isabs(file):
+            inside = f"{os.sep}promptflow{os.sep}" in file
+            place = place if inside else f"{file}:{at.tb_lineno}"
+        at = at.tb_next
+    return place
 
 
 class NodeTimeoutError(UserErrorException):

@@ -283,7 +283,9 @@ def _run_line(batch: _Batch, number: int, row: Row, start: datetime) -> LineResu
         return batch.executor.run_line(row, index=number, run_id=batch.run_id)
     except SystemExit as error:
         failure: BaseException = _exit(error)
-    except (KeyboardInterrupt, Exception) as error:  # a tool that raises KeyboardInterrupt fails its line only
+    except (KeyboardInterrupt, GeneratorExit) as error:  # raised by a tool: fails its line only
+        failure = UserErrorException(f"The flow's code raised {type(error).__name__}.", error=error)
+    except Exception as error:
         failure = error
     return failed_line(batch.executor, row, number, batch.run_id, failure, start)
 

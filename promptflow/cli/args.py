@@ -83,7 +83,7 @@ def read_values_file(name: str) -> dict[str, Any]:
         if path.suffix == ".jsonl":
             text = next((line for line in text.splitlines() if line.strip()), "")
         value = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{name} is not valid JSON: {error}") from None
     if not isinstance(value, dict):
         raise ValueError(f"{name} must hold one JSON object, found {type(value).__name__}")

@@ -34,6 +34,7 @@ from promptflow.exceptions import (
     ToolLoadError,
     UserErrorException,
     ValidationException,
+    WorkspaceError,
     YamlParseError,
 )
 from promptflow.executor.loader import Executor, load_executor
@@ -86,7 +87,7 @@ def submit(workspace: Workspace, store: RunStore, run: Run, progress: Progress |
         raise
     finally:
         run._end_time = datetime.now().astimezone()
-        store.save(to_record(run, workspace))
+        _record_end(workspace, store, run)
     return run
 
 
@@ -128,6 +129,17 @@ def _check(run: Run) -> None:
     check_mapping(run.column_mapping)
     if "/" in run.name or "\\" in run.name or run.name in {".", ".."}:
         raise ValidationException(f"{run.name!r} is no name for a run: it may not hold a path.")
+    if not run.name.isprintable() or run.name[:1] in {"-", "@"}:  # a folder and a word of command lines
+        raise ValidationException(f"{run.name!r} is no name for a run.", hint="letters, digits, - and _ always do")
+
+
+def _record_end(workspace: Workspace, store: RunStore, run: Run) -> None:
+    try:
+        store.save(to_record(run, workspace))
+    except WorkspaceError as error:  # the disk is full, the database away: the lines that ended are safe
+        kept = f"then: pf run resume {run.name} (what it wrote is in {run._output_path})"
+        error.hint = f"{error.hint}; {kept}" if error.hint else kept
+        raise
 
 
 def _claim_folder(run: Run, store: RunStore) -> None:
