@@ -118,6 +118,11 @@ def _as_connection(value: Any) -> _Connection:
 def _given(name: str, environ: Mapping[str, str]) -> _Connection | None:
     """From what the environment says by itself."""
     file = environ.get(CONNECTIONS_FILE, "").strip()
+    if file.startswith("{"):  # never shown: keys may be in there
+        raise UserErrorException(
+            f"{CONNECTIONS_FILE} holds JSON; it is the path of a JSON file.",
+            location=f"environment: {CONNECTIONS_FILE}",
+        )
     if file:
         known = _read_file(Path(file))
         if name in known:

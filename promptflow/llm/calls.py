@@ -46,7 +46,7 @@ async def ask(
             call.keep_open()
             return chunks
         answer = await _adapting(target, body, timeout)
-        _check(route, answer)
+        _check(target, route, answer)
         record_answer(call, route, answer)
         return _ANSWERS[route](answer)
 
@@ -71,13 +71,13 @@ async def _open(target: Endpoint, route: str, body: dict[str, Any], timeout: flo
             return ChunkStream(events, _CHUNKS[route], call)
 
 
-def _check(route: str, answer: dict[str, Any]) -> None:
+def _check(target: Endpoint, route: str, answer: dict[str, Any]) -> None:
     """Raise WrappedOpenAIError for JSON that is no answer: a proxy's error with status 200, another API's."""
     choices = answer.get("choices")
     choice = choices[0] if isinstance(choices, list) and choices else None
     if isinstance(choice, dict) and (isinstance(choice.get("message"), dict) if route == CHAT else "text" in choice):
         return
-    shown = str(answer)
+    shown = target.hide(str(answer))
     shown = shown if len(shown) <= 200 else shown[:200] + "…"
     raise user_error(
         Failure("APIResponseValidationError", f"The model's server answered without a text in choices: {shown}")
