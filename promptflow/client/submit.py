@@ -21,21 +21,16 @@ from promptflow.contracts.flow import FLEX_FILES
 from promptflow.contracts.run import Status
 from promptflow.entities.run import CANCELED, COMPLETED, FAILED, RUNNING, Run, run_name
 from promptflow.exceptions import (
-    ConnectionNotFoundError,
-    FailedToImportModule,
-    InvalidFlowError,
-    InvalidSource,
-    NotSupported,
-    PackageToolNotFoundError,
+    FlowEntryInitializationError,
+    InvalidFlowRequest,
+    NodeInputValidationError,
     PathNotFoundError,
     PromptflowException,
     RunExistsError,
     RunNotFoundError,
-    ToolLoadError,
     UserErrorException,
     ValidationException,
     WorkspaceError,
-    YamlParseError,
 )
 from promptflow.executor.loader import Executor, load_executor
 from promptflow.storage.folder import RunWriter
@@ -45,16 +40,9 @@ from promptflow.workspace import Workspace
 from promptflow.workspace.atomic import file_error, make_folder
 
 FLOW_FOLDER = "${flow_directory}"
-_BEFORE_RECORD = (
-    ConnectionNotFoundError,
-    FailedToImportModule,
-    InvalidFlowError,
-    InvalidSource,
-    NotSupported,
-    PackageToolNotFoundError,
-    ToolLoadError,
-    YamlParseError,
-)
+# What makes the flow itself impossible fails the run; what else keeps it from being loaded (a file, a package, a
+# connection that is not there) is raised, and nothing is recorded.
+_FAILS_THE_RUN = (FlowEntryInitializationError, InvalidFlowRequest)
 _logger = logging.getLogger("promptflow.batch")
 
 
@@ -73,9 +61,9 @@ def submit(workspace: Workspace, store: RunStore, run: Run, progress: Progress |
     try:
         with traced_as(run._flow_name):
             executor = load(workspace, run)
-    except _BEFORE_RECORD:
-        raise
-    except PromptflowException as error:
+    except _FAILS_THE_RUN as error:
+        if isinstance(error, NodeInputValidationError):
+            raise
         failure = error
     run._status, run._start_time = RUNNING, datetime.now().astimezone()
     _claim_folder(run, store)

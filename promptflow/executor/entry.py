@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import collections.abc
 import dataclasses
 import importlib
 import inspect
 import sys
+import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,6 +82,9 @@ def describe_entry(found: Any, name: str | None = None) -> Entry:
     inner = original(function)
     inputs, _ = function_inputs(inner)
     init = function_inputs(cls.__init__)[0] if cls is not None and "__init__" in _own(cls) else {}
+    _refuse_classes(function, inputs, entry_name)
+    if cls is not None and init:
+        _refuse_classes(cls.__init__, init, entry_name)
     return Entry(
         name=entry_name,
         function=found if not is_instance else found.__call__,
@@ -120,6 +125,23 @@ def output_dict(value: Any) -> dict[str, Any]:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
     return {"output": value}
+
+
+def _refuse_classes(function: Callable[..., Any], inputs: Mapping[str, InputDefinition], name: str) -> None:
+    """An input is data from a file or a request: it cannot be an instance of a class of the flow's own."""
+    hints = type_hints(original(function))
+    for key, definition in inputs.items():
+        kinds = union_members(hints.get(key, inspect.Parameter.empty))
+        if definition.type != (ValueType.OBJECT,) or len(kinds) != 1 or not isinstance(kinds[0], type):
+            continue
+        if kinds[0] in (dict, inspect.Parameter.empty) or issubclass(kinds[0], (dict, ModelConfiguration, Connection)):
+            continue
+        if typing.get_origin(kinds[0]) is None:
+            raise GenerateFlowMetaJsonError(
+                f"Generate meta failed, detail error:\nParse interface for '{name}' failed: The input '{key}' is of a "
+                "complex python type. Please use a dict instead.",
+                hint=f"annotate {key} with dict, list, str, int, float or bool",
+            )
 
 
 def _own(cls: type) -> set[str]:
@@ -165,9 +187,6 @@ def _field_type(annotation: Any) -> ValueType:
 
 
 def _is_generator(annotation: Any) -> bool:
-    import collections.abc
-    import typing
-
     origin = typing.get_origin(annotation) or annotation
     kinds = (
         collections.abc.Iterator,

@@ -21,6 +21,10 @@ class OperationContext(dict[str, Any]):
         if instance is None:
             instance = cls()
             cls._current.set(instance)
+        running = spans.context_attributes()
+        root = running.get("batch_run_id") or running.get("line_run_id")
+        if root:  # inside a flow
+            instance.update(flow_id="default_flow_id", root_run_id=root)
         return instance
 
     @classmethod
