@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,15 +19,23 @@ MICROSOFTS = ("promptflow", "promptflow-core", "promptflow-devkit", "promptflow-
 
 
 @pytest.fixture(scope="session")
-def empty(tmp_path_factory: pytest.TempPathFactory) -> Environment:
-    """An environment with pip and nothing else."""
-    return Environment.new(tmp_path_factory.mktemp("environments") / "empty")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Where environments lie: a gigabyte, which pytest would keep for three sessions."""
+    folder = tmp_path_factory.mktemp("environments")
+    yield folder
+    shutil.rmtree(folder)
 
 
 @pytest.fixture(scope="session")
-def built(empty: Environment, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def empty(place: Path) -> Environment:
+    """An environment with pip and nothing else."""
+    return Environment.new(place / "empty")
+
+
+@pytest.fixture(scope="session")
+def built(empty: Environment, place: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the wheel and the sdist of the sources."""
-    builder = empty.copy(tmp_path_factory.mktemp("environments") / "builder")
+    builder = empty.copy(place / "builder")
     builder.install("setuptools>=77")
     exported = export(tmp_path_factory.mktemp("sources"))
     folder = tmp_path_factory.mktemp("dist")
@@ -48,25 +57,25 @@ def wheel(built: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def base(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Environment:
+def base(wheel: Path, place: Path) -> Environment:
     """The base install: the wheel and its requirements, no extra."""
-    environment = Environment.new(tmp_path_factory.mktemp("environments") / "base")
+    environment = Environment.new(place / "base")
     environment.install(wheel)
     return environment
 
 
 @pytest.fixture(scope="session")
-def with_tools(base: Environment, tmp_path_factory: pytest.TempPathFactory) -> Environment:
+def with_tools(base: Environment, place: Path) -> Environment:
     """The base install, then Microsoft's promptflow-tools over it."""
-    environment = base.copy(tmp_path_factory.mktemp("environments") / "with-tools")
+    environment = base.copy(place / "with-tools")
     environment.install("promptflow-tools")
     return environment
 
 
 @pytest.fixture(scope="session")
-def upgraded(with_tools: Environment, wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Environment:
+def upgraded(with_tools: Environment, wheel: Path, place: Path) -> Environment:
     """Microsoft's packages and promptflow-tools were there first; ours was installed last."""
-    environment = with_tools.copy(tmp_path_factory.mktemp("environments") / "upgraded")
+    environment = with_tools.copy(place / "upgraded")
     environment.uninstall("promptflow", "promptflow-tools")
     environment.install("--no-deps", *(f"{name}<2" for name in MICROSOFTS), "promptflow-tools")
     environment.install("--no-deps", wheel)
@@ -74,8 +83,8 @@ def upgraded(with_tools: Environment, wheel: Path, tmp_path_factory: pytest.Temp
 
 
 @pytest.fixture(scope="session")
-def overwritten(base: Environment, tmp_path_factory: pytest.TempPathFactory) -> Environment:
+def overwritten(base: Environment, place: Path) -> Environment:
     """Ours was there first; Microsoft's core and devkit were installed over it."""
-    environment = base.copy(tmp_path_factory.mktemp("environments") / "overwritten")
+    environment = base.copy(place / "overwritten")
     environment.install("--no-deps", "promptflow-core<2", "promptflow-devkit<2")
     return environment

@@ -124,9 +124,9 @@ def test_doctor_is_content_with_promptflow_tools(with_tools):
     assert {check["state"] for check in checks} <= {"ok", "note"}
 
 
-def test_without_promptflow_tools_again_flows_still_run(with_tools, wheel, tmp_path, model_server):
+def test_without_promptflow_tools_again_flows_still_run(with_tools, wheel, place, tmp_path, model_server):
     """Uninstalling it takes our doors of the same names away; the tools that flows name stay."""
-    environment = with_tools.copy(tmp_path / "environment")
+    environment = with_tools.copy(place / "without-tools")
     environment.uninstall("promptflow-tools")
     code = "from promptflow.tooling.registry import package_tool\npackage_tool('promptflow.tools.embedding.embedding').load()"
     assert environment.run("-c", code).returncode == 0
