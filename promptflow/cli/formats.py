@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+MAX_DEPTH = 200  # what is deeper, or inside itself, is shown up to here
 FORMATS = ("table", "json", "jsonl", "yaml", "tsv", "quiet")
 
 
@@ -13,7 +14,7 @@ def to_json(value: Any, indent: int | None = 4, ascii: bool = False) -> str:
     """JSON that every parser reads: NaN and infinities become null, what JSON lacks becomes text."""
     try:
         return json.dumps(value, indent=indent, ensure_ascii=ascii, allow_nan=False, default=_plain)
-    except ValueError:
+    except (ValueError, RecursionError):
         return json.dumps(_finite(value), indent=indent, ensure_ascii=ascii, default=_plain)
 
 
@@ -74,14 +75,21 @@ def _plain(value: Any) -> Any:
         return value.isoformat()
     if hasattr(value, "item"):  # a numpy scalar
         return value.item()
-    return list(value) if isinstance(value, (set, tuple)) else str(value)
+    if isinstance(value, (set, tuple)):
+        return list(value)
+    try:
+        return str(value)
+    except Exception as error:  # a user's class
+        return f"<{type(value).__name__}: {type(error).__name__}>"
 
 
-def _finite(value: Any) -> Any:
+def _finite(value: Any, depth: int = 0) -> Any:
     if isinstance(value, float):
         return value if value - value == 0 else None
+    if not isinstance(value, (Mapping, list, tuple)):
+        return value
+    if depth > MAX_DEPTH:
+        return f"<{type(value).__name__}>"
     if isinstance(value, Mapping):
-        return {str(k): _finite(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(v) for v in value]
-    return value
+        return {str(k): _finite(v, depth + 1) for k, v in value.items()}
+    return [_finite(v, depth + 1) for v in value]

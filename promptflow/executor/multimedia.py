@@ -92,11 +92,15 @@ def load_input_images(
 
 def has_image(value: Any) -> bool:
     """Whether an Image stands anywhere in ``value``."""
-    if isinstance(value, PFBytes):
-        return True
-    if isinstance(value, dict):
-        return any(map(has_image, value.values()))
-    return isinstance(value, list | tuple) and any(map(has_image, value))
+    waiting, seen = [value], set()
+    while waiting:  # not by recursion: a tool's value may be deep, or inside itself
+        item = waiting.pop()
+        if isinstance(item, PFBytes):
+            return True
+        if isinstance(item, dict | list | tuple) and id(item) not in seen:
+            seen.add(id(item))
+            waiting.extend(item.values() if isinstance(item, dict) else item)
+    return False
 
 
 def map_images(value: Any, convert: Callable[[PFBytes], Any]) -> Any:

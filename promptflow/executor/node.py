@@ -73,7 +73,8 @@ def completed(step: Step, line: Line, arguments: dict[str, Any], start: datetime
 
 def failed(step: Step, line: Line, arguments: dict[str, Any], start: datetime, error: BaseException) -> BaseException:
     """The error to raise: ours as they are, user code's as ToolExecutionError. The record is kept either way."""
-    if isinstance(error, KeyboardInterrupt | GeneratorExit):
+    # A coroutine is closed by a GeneratorExit; a function only gets one by raising it.
+    if isinstance(error, KeyboardInterrupt) or (step.is_async and isinstance(error, GeneratorExit)):
         return error
     raised: BaseException = error
     if not isinstance(error, PromptflowException):
