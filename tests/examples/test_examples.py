@@ -87,7 +87,7 @@ def test_no_row_of_the_demo_was_used_to_make_the_model() -> None:
     with (FOLDER / "prompt-variants" / "messages.csv").open(encoding="utf-8", newline="") as file:
         rows = {row["message"] for row in csv.DictReader(file)}
     model = FOLDER / "embedded-model"
-    read = "".join((model / f"{name}.jsonl").read_text(encoding="utf-8") for name in ("dev", "heldout"))
+    read = "".join(file.read_text(encoding="utf-8") for file in model.glob("*.jsonl"))
     seen = {json.loads(line)["text"] for line in read.splitlines()}
     phrases = "".join(file.read_text(encoding="utf-8") for file in (model / "phrases").iterdir()).lower()
     assert len(rows) >= 30
