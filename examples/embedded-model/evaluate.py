@@ -65,6 +65,7 @@ WORDINGS = (
     ),
     Wording("one line, user only", "intent", "", "What is the intent of this message? {text}", trained=True),
     Wording("casual question", "intent", "", "What does this customer want?\n\n{text}", trained=False),
+    Wording("kind of message", "intent", "", "{text}\n\nWhat kind of message is this?", trained=False),
     Wording("terse question", "intent", "", "{text}\nWhat is this about?", trained=False),
     Wording("terse word", "intent", "", "Intent? {text}", trained=False),
     Wording("terse system", "intent", "Intent.", "{text}", trained=False),
