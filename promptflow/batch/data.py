@@ -43,7 +43,11 @@ def read_file(file: Path) -> Iterator[Row]:
         if file.stat().st_size == 0:
             return
         for row in read(file):
-            yield absolute_images(row, file.parent)
+            try:
+                row = absolute_images(row, file.parent)
+            except RecursionError:
+                raise DataFileError(f"{file.name}: a row is nested too deeply", location=str(file)) from None
+            yield row
     except OSError as error:
         raise DataFileError(f"{file.name} cannot be read: {error.strerror or error}", location=str(file)) from error
 

@@ -81,7 +81,7 @@ def read_values_file(name: str) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8-sig")
         if path.suffix == ".jsonl":
-            text = next((line for line in text.splitlines() if line.strip()), "")
+            text = next((line for line in text.split("\n") if line.strip()), "")
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{name} is not valid JSON: {error}") from None
