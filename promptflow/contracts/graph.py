@@ -79,7 +79,7 @@ def _check_node(flow: Flow, node: Node, index: int, at: At) -> list[Problem]:
                     )
                 )
         elif reference.node not in names:
-            hint = _did_you_mean(f"{reference.node}.output", [f"{name}.output" for name in sorted(names)])
+            hint = _did_you_mean(f"{reference.node}.output", [f"{name}.output" for name in sorted(names - {node.name})])
             problems.append(
                 Problem(
                     f"{_GRAPH}Node '{node.name}' references a non-existent node '{reference.node}' in your flow.",
