@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +20,11 @@ _VARIABLES = (
     "PROMPTFLOW_CONNECTIONS",
     "PROMPTFLOW_CONNECTION_PROVIDER",
 )
+
+
+def pytest_configure() -> None:
+    # A job that a shell started in the background ignores Ctrl-C, and hands that on: the tests send it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

@@ -76,6 +76,15 @@ def read_lines(
         )
     check_lengths(columns)
     plan = plan_mapping(complete_mapping(mapping, inputs, defaults), columns)
+    shadowed = [
+        name for name in defaults if name not in (mapping or {}) and "data" in columns and name in columns["data"].names
+    ]
+    if shadowed:
+        _logger.warning(
+            "columns of the data are not used, because inputs of that name have defaults: %s; to use them: %s",
+            ", ".join(shadowed),
+            ", ".join(f"{name}=${{data.{name}}}" for name in shadowed),
+        )
     lines = Lines(dict(paths), columns, plan)
     if not lines.total:
         raise InputMappingError(

@@ -11,6 +11,7 @@ from typing import Any
 
 from promptflow.client.traced import traced_as
 from promptflow.contracts.flow import Flow
+from promptflow.contracts.flow_yaml import nearest
 from promptflow.contracts.reference import Reference
 from promptflow.contracts.run import LineResult
 from promptflow.exceptions import PathNotFoundError, PromptflowException, UserErrorException
@@ -133,7 +134,12 @@ def flow_inputs(flow: Flow, inputs: Mapping[str, Any]) -> dict[str, Any]:
         else:
             missing.append(name)
     if missing:
-        raise UserErrorException(f'Required input(s) {missing} are missing for "flow".')
+        near = [name for name in inputs if name not in flow.inputs and nearest(name, missing)]
+        misspelt = f"; {near[0]}: {nearest(near[0], missing)}" if near else ""
+        raise UserErrorException(
+            f'Required input(s) {missing} are missing for "flow".',
+            hint=f"given are: {', '.join(map(str, inputs)) or 'none'}{misspelt}",
+        )
     unknown = {name: value for name, value in inputs.items() if name not in flow.inputs}
     if unknown:
         _logger.warning("Unknown input(s) of flow: %s", ", ".join(unknown))

@@ -62,7 +62,9 @@ def parse_flow(data: Any, file: Path, marks: Marks = None) -> Flow:
     """Check ``data`` and make the Flow. ``marks.at(*keys)`` tells line and column, where it is known."""
     reader = _Reader(data, marks)
     flow = reader.flow(file)
-    problems = reader.problems or (check_graph(flow, reader.at) if flow else [])
+    problems = list(reader.problems)
+    if flow is not None and not reader.left_out:
+        problems += check_graph(flow, reader.at)
     if problems:
         raise_problems(problems, file)
     assert flow is not None
@@ -97,6 +99,7 @@ class _Reader:
         self.marks = marks
         self.problems: list[Problem] = []
         self.warnings: list[Problem] = []
+        self.left_out = False  # a node or variant could not be read: references to it are no further mistakes
 
     def at(self, *keys: str | int) -> tuple[int, int]:
         return self.marks.at(*keys) if self.marks is not None else (0, 0)
@@ -251,9 +254,11 @@ class _Reader:
         for index, item in enumerate(data or []):
             if not isinstance(item, dict):
                 self.problem(f"A node must be a mapping, found {type(item).__name__}.", "nodes", index)
+                self.left_out = True
                 continue
             node = self._choose(item, variants, index)
             if node is None:
+                self.left_out = True
                 continue
             if node.name in seen:
                 self.problem(

@@ -46,6 +46,10 @@ def create_image(value: Any, folder: Path, message_format: str = "basic") -> Ima
         return Image(bytes(value), value._mime_type, value.source_url)
     if is_image_dict(value, message_format):
         return _from_vision(value, folder) if message_format == VISION else _from_basic(value, folder)
+    if isinstance(value, str) and value.lstrip().startswith("{"):  # as a command line gives it
+        value = ValueType.OBJECT.parse(value)
+        if is_image_dict(value, message_format):
+            return create_image(value, folder, message_format)
     if isinstance(value, str) and value:
         return _from_text(value, folder)
     raise InvalidImageInput(
@@ -199,5 +203,8 @@ def _from_base64(text: str, mime_type: str | None) -> Image:
     try:
         value = base64.b64decode(text.rpartition(",")[2], validate=True)
     except (binascii.Error, ValueError, AttributeError) as error:
-        raise InvalidImageInput(f"Invalid base64 image: {str(text)[:40]}….") from error
+        raise InvalidImageInput(
+            f"Invalid base64 image: {str(text)[:40]}….",
+            hint="if it is a path: there is no such file in the flow's folder",
+        ) from error
     return Image(value, None if mime_type in (None, "image/*") else mime_type)

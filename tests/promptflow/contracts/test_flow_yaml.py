@@ -191,3 +191,12 @@ def test_wrong_additions_are_refused(tmp_path, extra, said):
 
     with pytest.raises(UserErrorException, match=said):
         load_flow_file(write(tmp_path, text))
+
+
+def test_wrong_types_do_not_hide_wrong_references(tmp_path):
+    text = "inputs: {q: {type: strng}}\nnodes:\n" + node("a", x="${zz.output}")
+
+    with pytest.raises(UserErrorException) as caught:
+        load_flow_file(write(tmp_path, text))
+
+    assert [p.line for p in caught.value.problems] == [1, 7]
