@@ -20,7 +20,10 @@ def node(name: str, x: str = "1") -> str:
     [
         (OUT + node("a", "${b.output}") + node("b", "${a.output}"), ["circular", "a -> b -> a", ":4:3", "hint:"]),
         (OUT + node("a", "${a.output}"), ["circular", "a -> a"]),
-        (OUT + node("a", "${bb.output}") + node("b"), ["'bb'", ":7:12", "nodes[0].inputs.x", "did you mean ${b.output}?"]),
+        (
+            OUT + node("a", "${bb.output}") + node("b"),
+            ["'bb'", ":7:12", "nodes[0].inputs.x", "did you mean ${b.output}?"],
+        ),
         (OUT + node("a", "${inputs.nope}"), ["'nope'", ":7:12"]),
         (OUT.replace("a.o", "zz.o") + node("a"), ["'zz'", ":2:21", "outputs.o", "did you mean ${a.output}?"]),
         (OUT + node("a") + node("a"), ["more than once", "nodes[1].name"]),
