@@ -132,7 +132,8 @@ class Bench:
         return [
             Figure(f"LLM batch, {ROWS} rows, {CONCURRENCY} at once, start-up included", f"{share:.0%} of ideal",
                    f"{ideal:.2f} s", ">= 85 %", share >= 0.85 and "Completed" in ours.out),
-            Figure("  a bare aiohttp loop, start-up not counted", f"{ideal / floor:.0%} of ideal", f"{ideal:.2f} s", "-", True),
+            Figure("  a bare aiohttp loop, start-up not counted", f"{ideal / floor:.0%} of ideal", f"{ideal:.2f} s",
+                   "-", True),
             Figure("  CPU per row", f"{cpu * 1e3:.2f} ms", "-", "<= 1.5 ms", cpu <= 0.0015),
             Figure("  memory (PSS)", f"{ours.pss_mb:.0f} MB", "-", "<= 150 MB", ours.pss_mb <= 150),
         ]  # fmt: skip
