@@ -13,12 +13,12 @@ from typing import Any
 from promptflow.connections.models import _Connection as Connection
 from promptflow.contracts.flex import FlexFlow
 from promptflow.contracts.flow import FlowInput
-from promptflow.contracts.run import AggregationResult, FlowRunInfo, LineResult, Status
+from promptflow.contracts.run import AggregationResult, LineResult, Status
 from promptflow.exceptions import FlexFlowExecutionError, PromptflowException, error_to_dict
 from promptflow.executor.activation import activated
 from promptflow.executor.entry import Entry, aggregate_function, make_instance, output_dict
 from promptflow.executor.inputs import apply_inputs
-from promptflow.executor.line import Line, now
+from promptflow.executor.line import Line, flow_info, now
 from promptflow.executor.threads import pool
 from promptflow.tooling.decorator import original
 from promptflow.tracing.metrics import collect_metrics, log_metric
@@ -179,7 +179,7 @@ class FlexExecutor:
         return LineResult(
             output,
             {self.aggregation_reference: output},
-            self._info(line, start, Status.Completed, record, None, at),
+            flow_info(self.flow, line, start, Status.Completed, record, None, at),
             {},
         )
 
@@ -191,38 +191,10 @@ class FlexExecutor:
             failure = FlexFlowExecutionError(flow_name=self.name, error=error)
             failure.__cause__ = error
         at.record_error(failure)
-        info = self._info(line, start, Status.Failed, None, error_to_dict(failure, include_debug_info=True), at)
-        return LineResult({}, {}, info, {}, failure)
-
-    def _info(
-        self, line: Line, start: datetime, status: Status, output: Any, error: dict[str, Any] | None, at: Span
-    ) -> FlowRunInfo:
-        end = now()
-        tokens = at.tokens or {}
-        return FlowRunInfo(
-            run_id=line.line_run_id,
-            status=status,
-            error=error,
-            inputs=line.inputs,
-            output=output,
-            metrics=None,
-            request=None,
-            parent_run_id=line.run_id,
-            root_run_id=line.run_id,
-            source_run_id=None,
-            flow_id=self.flow.id,
-            start_time=start,
-            end_time=end,
-            index=line.index,
-            result=output,
-            system_metrics={
-                "duration": (end - start).total_seconds(),
-                "prompt_tokens": tokens.get("prompt", 0),
-                "completion_tokens": tokens.get("completion", 0),
-                "total_tokens": tokens.get("total", 0),
-            },
-            otel_trace_id=f"0x{at.trace_id}",
+        info = flow_info(
+            self.flow, line, start, Status.Failed, None, error_to_dict(failure, include_debug_info=True), at
         )
+        return LineResult({}, {}, info, {}, failure)
 
 
 def _merge(code: Mapping[str, FlowInput], declared: Mapping[str, FlowInput]) -> dict[str, FlowInput]:

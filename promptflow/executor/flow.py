@@ -12,12 +12,12 @@ from typing import Any
 from promptflow.contracts.flow import Flow
 from promptflow.contracts.graph import dependencies
 from promptflow.contracts.reference import Reference
-from promptflow.contracts.run import AggregationResult, FlowRunInfo, LineResult, Status
+from promptflow.contracts.run import AggregationResult, LineResult, Status
 from promptflow.contracts.tool import ValueType
 from promptflow.exceptions import PromptflowException, UnexpectedError, error_to_dict
 from promptflow.executor.activation import activated
 from promptflow.executor.inputs import apply_inputs
-from promptflow.executor.line import Line, now
+from promptflow.executor.line import Line, flow_info, now
 from promptflow.executor.multimedia import load_input_images
 from promptflow.executor.node import run_node
 from promptflow.executor.scheduler import is_chain, run_chain, run_threads
@@ -233,7 +233,7 @@ class DagExecutor:
             if reference.node not in line.bypassed
         }
         aggregation = {k: "".join(map(str, v)) if isinstance(v, Iterator) else v for k, v in aggregation.items()}
-        info = self._flow_info(line, start, Status.Completed, output, None, flow_span)
+        info = flow_info(self.flow, line, start, Status.Completed, output, None, flow_span)
         return LineResult(output, aggregation, info, line.run_infos)
 
     def _failed(self, line: Line, start: datetime, error: Exception, flow_span: Span) -> LineResult:
@@ -243,41 +243,10 @@ class DagExecutor:
         if failure is not error:
             failure.__cause__ = error
         flow_span.record_error(failure)
-        info = self._flow_info(
-            line, start, Status.Failed, None, error_to_dict(failure, include_debug_info=True), flow_span
+        info = flow_info(
+            self.flow, line, start, Status.Failed, None, error_to_dict(failure, include_debug_info=True), flow_span
         )
         return LineResult({}, {}, info, line.run_infos, failure)
-
-    def _flow_info(
-        self, line: Line, start: datetime, status: Status, output: Any, error: dict[str, Any] | None, at: Span
-    ) -> FlowRunInfo:
-        end = now()
-        tokens = at.tokens or {}
-        return FlowRunInfo(
-            run_id=line.line_run_id,
-            status=status,
-            error=error,
-            inputs=line.inputs,
-            output=output,
-            metrics=None,
-            request=None,
-            parent_run_id=line.run_id,
-            root_run_id=line.run_id,
-            source_run_id=None,
-            flow_id=self.flow.id,
-            start_time=start,
-            end_time=end,
-            index=line.index,
-            result=output,
-            system_metrics={
-                "duration": (end - start).total_seconds(),
-                "prompt_tokens": tokens.get("prompt", 0),
-                "completion_tokens": tokens.get("completion", 0),
-                "total_tokens": tokens.get("total", 0),
-            },
-            otel_trace_id=f"0x{at.trace_id}",
-            message_format=self.flow.message_format,
-        )
 
 
 def _streams_out(flow: Flow, step: Step) -> bool:

@@ -8,11 +8,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from promptflow.contracts.reference import Reference
-from promptflow.contracts.run import RunInfo, Status
+from promptflow.contracts.run import FlowRunInfo, RunInfo, Status
 from promptflow.exceptions import ExpressionError
 from promptflow.executor.inputs import step_into
 from promptflow.executor.steps import Step
 from promptflow.executor.stream import unwrap
+from promptflow.tracing.spans import Span
 
 
 def now() -> datetime:
@@ -110,3 +111,42 @@ class Line:
             system_metrics={"duration": (end - start).total_seconds()},
             result=output,
         )
+
+
+def flow_info(
+    flow: Any,
+    line: Line,
+    start: datetime,
+    status: Status,
+    output: Any,
+    error: dict[str, Any] | None,
+    at: Span,
+) -> FlowRunInfo:
+    """The record of a line that has just ended; ``at`` is its span, which has summed up the tokens."""
+    end = now()
+    tokens = at.tokens or {}
+    return FlowRunInfo(
+        run_id=line.line_run_id,
+        status=status,
+        error=error,
+        inputs=line.inputs,
+        output=output,
+        metrics=None,
+        request=None,
+        parent_run_id=line.run_id,
+        root_run_id=line.run_id,
+        source_run_id=None,
+        flow_id=flow.id,
+        start_time=start,
+        end_time=end,
+        index=line.index,
+        result=output,
+        system_metrics={
+            "duration": (end - start).total_seconds(),
+            "prompt_tokens": tokens.get("prompt", 0),
+            "completion_tokens": tokens.get("completion", 0),
+            "total_tokens": tokens.get("total", 0),
+        },
+        otel_trace_id=f"0x{at.trace_id}",
+        message_format=getattr(flow, "message_format", "basic"),
+    )

@@ -8,7 +8,6 @@ import threading
 import uuid
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from datetime import datetime
 from os import PathLike
 from pathlib import Path
 from typing import Any, Self
@@ -18,7 +17,7 @@ from promptflow.connections.provider import get_connection
 from promptflow.contracts.flow import FlowOutput
 from promptflow.contracts.flow_yaml import raise_problems
 from promptflow.contracts.prompty import SUFFIX, PromptyFlow, PromptyModel, check, port, read_prompty_file
-from promptflow.contracts.run import AggregationResult, FlowRunInfo, LineResult, Status
+from promptflow.contracts.run import AggregationResult, LineResult, Status
 from promptflow.contracts.tool import ValueType
 from promptflow.exceptions import (
     MissingRequiredInputError,
@@ -31,7 +30,7 @@ from promptflow.exceptions import (
 from promptflow.executor.activation import activated
 from promptflow.executor.entry import output_dict
 from promptflow.executor.inputs import apply_inputs
-from promptflow.executor.line import Line, now
+from promptflow.executor.line import Line, flow_info, now
 from promptflow.executor.multimedia import create_image, is_image_dict
 from promptflow.executor.prompty_model import (
     ConnectionLookup,
@@ -346,10 +345,12 @@ class PromptyExecutor:
                 failure = _as_ours(error, self.flow.name)
                 at.record_error(failure)
                 record = error_to_dict(failure, include_debug_info=True)
-                return LineResult({}, {}, self._info(line, start, Status.Failed, None, record, at), {}, failure)
+                return LineResult(
+                    {}, {}, flow_info(self.flow, line, start, Status.Failed, None, record, at), {}, failure
+                )
             shown = None if isinstance(output, TextStream) else output
             at.set_output(shown)
-            info = self._info(line, start, Status.Completed, output_dict(_plain(shown)), None, at)
+            info = flow_info(self.flow, line, start, Status.Completed, output_dict(_plain(shown)), None, at)
             return LineResult(output, {}, info, {})
 
     def run_aggregation(
@@ -361,36 +362,6 @@ class PromptyExecutor:
     def _context(self, line: Line) -> AbstractContextManager[None]:
         run = line.run_id if line.index is not None else None
         return run_context(run=run, line_number=line.index, line_run_id=line.line_run_id, execution_target="prompty")
-
-    def _info(
-        self, line: Line, start: datetime, status: Status, output: Any, error: dict[str, Any] | None, at: Span
-    ) -> FlowRunInfo:
-        end = now()
-        tokens = at.tokens or {}
-        return FlowRunInfo(
-            run_id=line.line_run_id,
-            status=status,
-            error=error,
-            inputs=line.inputs,
-            output=output,
-            metrics=None,
-            request=None,
-            parent_run_id=line.run_id,
-            root_run_id=line.run_id,
-            source_run_id=None,
-            flow_id=self.flow.id,
-            start_time=start,
-            end_time=end,
-            index=line.index,
-            result=output,
-            system_metrics={
-                "duration": (end - start).total_seconds(),
-                "prompt_tokens": tokens.get("prompt", 0),
-                "completion_tokens": tokens.get("completion", 0),
-                "total_tokens": tokens.get("total", 0),
-            },
-            otel_trace_id=f"0x{at.trace_id}",
-        )
 
 
 def _plain(value: Any) -> Any:
