@@ -191,6 +191,8 @@ def test_a_spool_that_cannot_be_written_stops_nothing(workspace: Workspace) -> N
         one()
     spool.flush()
 
+    assert workspace.traces_folder.read_text() == "a file where a folder should be"
+
 
 def test_exports_are_otlp(store: TraceStore) -> None:
     trace_id = one(collection="c")
