@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from promptflow.batch.limits import Limits
+from promptflow.batch.options import RunOptions
 from promptflow.batch.result import BatchResult
 from promptflow.batch.run import flow_lines, run_batch
 from promptflow.connections.provider import from_dict
@@ -36,12 +35,12 @@ class BatchEngine:
         init_kwargs: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
-        limits = Limits.from_environment()
-        self._limits = replace(
-            limits,
-            workers=worker_count or limits.workers,
-            line_timeout=line_timeout_sec or limits.line_timeout,
-            batch_timeout=batch_timeout_sec or limits.batch_timeout,
+        self._options = RunOptions.of(
+            {
+                "concurrency": worker_count or None,
+                "line_timeout": line_timeout_sec or None,
+                "batch_timeout": batch_timeout_sec or None,
+            }
         )
         source = flow_file
         if isinstance(flow_file, str | Path):
@@ -68,7 +67,7 @@ class BatchEngine:
         try:
             with self._executor.activated():
                 result = run_batch(
-                    self._executor, lines, writer, run_id=run_id or str(uuid.uuid4()), limits=self._limits
+                    self._executor, lines, writer, run_id=run_id or str(uuid.uuid4()), options=self._options
                 )
         finally:
             writer.close()

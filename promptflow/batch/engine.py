@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from promptflow.batch.limits import Limits
+from promptflow.batch.options import RunOptions
 from promptflow.batch.output import line_output, routed_output
 from promptflow.contracts.run import FlowRunInfo, LineResult, Status
 from promptflow.exceptions import (
@@ -32,6 +32,7 @@ from promptflow.llm import background
 if TYPE_CHECKING:
     from promptflow.executor.loader import Executor
 
+DEFAULT_CONCURRENCY = 4
 Row = Mapping[str, Any]
 Done = Callable[[LineResult, Row, str], None]
 
@@ -48,7 +49,7 @@ class _Batch:
     lines: Iterator[tuple[int, Row]]
     done: Done
     run_id: str
-    limits: Limits
+    options: RunOptions
     skip: Container[int]
     ended: threading.Event = field(default_factory=threading.Event)
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -89,15 +90,15 @@ def run_lines(
     done: Done,
     *,
     run_id: str,
-    limits: Limits,
+    options: RunOptions,
     skip: Container[int] = (),
 ) -> bool:
     """Run every line not in ``skip``; ``done(result, row, printed)`` gets each result, one at a time, as they come.
 
-    Returns False when Ctrl-C stopped it early. Raises BatchExecutionTimeoutError after ``limits.batch_timeout``, and
+    Returns False when Ctrl-C stopped it early. Raises BatchExecutionTimeoutError after ``options.batch_timeout``, and
     what ``lines`` or ``done`` raise; lines in flight are finished first, except at the timeout.
     """
-    batch = _Batch(executor, iter(lines), done, run_id, limits, skip)
+    batch = _Batch(executor, iter(lines), done, run_id, options, skip)
     try:
         with routed_output(), _finishing_on_interrupt(batch):
             _wait(batch, _start_tasks(batch) if executor.prefers_async else _start_threads(batch))
@@ -110,14 +111,14 @@ def run_lines(
 
 
 def _wait(batch: _Batch, watch: Callable[[], float]) -> None:
-    limits = batch.limits
-    deadline = time.monotonic() + limits.batch_timeout if limits.batch_timeout else None
+    options = batch.options
+    deadline = time.monotonic() + options.batch_timeout if options.batch_timeout else None
     while not batch.ended.is_set():
         # Short waits: a signal that the system gave to another thread is seen when this one wakes.
         batch.ended.wait(min(watch(), _left(deadline), 0.5))
         if deadline is not None and time.monotonic() >= deadline and not batch.ended.is_set():
             raise BatchExecutionTimeoutError(
-                f"The batch run failed due to timeout [{limits.batch_timeout:g}s]. "
+                f"The batch run failed due to timeout [{options.batch_timeout:g}s]. "
                 "Please adjust the timeout to a higher value.",
                 hint="set PF_BATCH_TIMEOUT_SEC",
             )
@@ -169,7 +170,7 @@ async def _run_tasks(batch: _Batch) -> None:
             batch.hand_on(result, row, output.text)
 
     loop = asyncio.get_running_loop()
-    tasks = [asyncio.ensure_future(work()) for _ in range(batch.limits.workers)]
+    tasks = [asyncio.ensure_future(work()) for _ in range(batch.options.concurrency or DEFAULT_CONCURRENCY)]
 
     def cancel() -> None:
         for task in tasks:
@@ -186,7 +187,7 @@ async def _run_tasks(batch: _Batch) -> None:
 async def _run_line_task(batch: _Batch, number: int, row: Row) -> LineResult:
     start = _now()
     failure: BaseException
-    limit = asyncio.timeout(batch.limits.line_timeout)
+    limit = asyncio.timeout(batch.options.line_timeout)
     try:
         async with limit:
             return await batch.executor.run_line_async(row, index=number, run_id=batch.run_id)
@@ -251,7 +252,7 @@ def _start_threads(batch: _Batch) -> Callable[[], float]:
         with batch.lock:
             for worker in workers:
                 if worker.number >= 0:
-                    if time.monotonic() - worker.started >= batch.limits.line_timeout:
+                    if time.monotonic() - worker.started >= batch.options.line_timeout:
                         late.append(worker)
                     else:
                         oldest = min(oldest, worker.started)
@@ -265,7 +266,7 @@ def _start_threads(batch: _Batch) -> Callable[[], float]:
                 start()
         for worker in late:
             _interrupt(worker.thread)
-        return max(0.01, oldest + batch.limits.line_timeout - time.monotonic())
+        return max(0.01, oldest + batch.options.line_timeout - time.monotonic())
 
     def cancel() -> None:
         for worker in list(workers):
@@ -273,7 +274,7 @@ def _start_threads(batch: _Batch) -> Callable[[], float]:
 
     batch.cancel = cancel
     with batch.lock:
-        for _ in range(batch.limits.workers):
+        for _ in range(batch.options.concurrency or DEFAULT_CONCURRENCY):
             start()
     return watch
 
@@ -333,7 +334,7 @@ def failed_line(
 
 def _timeout(batch: _Batch, number: int) -> LineExecutionTimeoutError:
     return LineExecutionTimeoutError(
-        f"Line {number} execution timeout for exceeding {batch.limits.line_timeout:g} seconds",
+        f"Line {number} execution timeout for exceeding {batch.options.line_timeout:g} seconds",
         hint="set PF_LINE_TIMEOUT_SEC",
     )
 

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from promptflow.batch.aggregate import AggregationInputs, aggregate
 from promptflow.batch.engine import run_lines
-from promptflow.batch.limits import Limits
 from promptflow.batch.lines import Lines, read_lines
+from promptflow.batch.options import RunOptions
 from promptflow.batch.result import BatchResult
 from promptflow.contracts.run import LineResult, RunInfo, Status
 from promptflow.exceptions import ToolExecutionError, error_to_dict
@@ -40,7 +39,7 @@ def run_batch(
     writer: RunWriter,
     *,
     run_id: str,
-    limits: Limits,
+    options: RunOptions,
     previous: Iterable[LineResult] = (),
     progress: Progress | None = None,
 ) -> BatchResult:
@@ -67,8 +66,7 @@ def run_batch(
             reused.add(line.run_info.index or 0)
             done(line, {})
         result.reused_lines = len(reused)
-        workers = max(1, min(limits.workers, result.total_lines - len(reused)))
-        finished = run_lines(executor, lines, done, run_id=run_id, limits=replace(limits, workers=workers), skip=reused)
+        finished = run_lines(executor, lines, done, run_id=run_id, options=options, skip=reused)
         if finished and executor.has_aggregation:
             _aggregate(executor, kept, writer, result, run_id)
         result.status = Status.Completed if finished else Status.Canceled

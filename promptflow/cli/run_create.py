@@ -7,6 +7,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import Any
 
+from promptflow.batch.options import CACHE_MODES, OPTION_NAMES
 from promptflow.cli import exits
 from promptflow.cli.args import KeyValues, add_environment_variables, add_init, add_set
 from promptflow.cli.command import Command
@@ -26,7 +27,7 @@ from promptflow.workspace.yamlfile import load_yaml
 _SPEC_KEYS = (
     "name display_name description tags properties flow data run column_mapping variant environment_variables "
     "connections init resources identity runtime"
-).split()
+).split() + list(OPTION_NAMES)
 
 
 def create(args: Namespace, out: Output) -> int:
@@ -82,6 +83,7 @@ def _spec(client: PFClient, args: Namespace) -> dict[str, Any]:
         "environment_variables": args.environment_variables,
         "connections": apply({}, args.connections, typed=False) if args.connections else None,
         "init": args.init,
+        **{name: getattr(args, name) for name in OPTION_NAMES if hasattr(args, name)},
     }
     spec.update({key: value for key, value in flags.items() if value is not None})
     return apply(spec, args.overrides, known=_SPEC_KEYS)
@@ -158,6 +160,16 @@ def _ending_arguments(parser: ArgumentParser) -> None:
     )  # fmt: skip
 
 
+def _option_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--concurrency", type=int, metavar="N", help="Lines at once; without it, it adapts.")
+    parser.add_argument("--workers", type=int, metavar="N", help="Run the lines in N processes of their own.")
+    parser.add_argument("--memory-limit", metavar="SIZE", help="Memory that each worker may use: 512MB, 2GB.")
+    parser.add_argument("--line-timeout", type=float, metavar="SECONDS", help="Longest time for one line (600).")
+    parser.add_argument("--cache", choices=CACHE_MODES, help="How results of nodes are reused (auto).")
+    parser.add_argument("--record", action="store_true", default=None, help="Keep every model call for a replay.")
+    parser.add_argument("--compute", metavar="WHERE", help="Run the lines elsewhere: ray, ray://host:port.")
+
+
 def _create_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("-f", "--file", help="A run YAML file; flags and --set win over it.")
     parser.add_argument("--flow", help="A flow folder or file, a .prompty, or module:function.")
@@ -176,6 +188,7 @@ def _create_arguments(parser: ArgumentParser) -> None:
     add_environment_variables(parser)
     add_init(parser)
     add_set(parser, "Set anything of the run specification: tags.team=search column_mapping.q='${data.q}'.")
+    _option_arguments(parser)
     parser.add_argument("--resume-from", metavar="NAME", help="A run to complete: only its failed and absent rows run.")
     parser.add_argument("--source", metavar="FOLDER", help="The folder of a run from elsewhere, to take in.")
     parser.add_argument("--dry-run", action="store_true", help="Show the specification and run nothing.")

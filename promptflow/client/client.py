@@ -109,7 +109,8 @@ class PFClient:
 
         ``flow`` is a folder, a file, ``"module:function"``, a function, a class (with ``init``) or an instance;
         ``code`` is where the module lives. ``resume_from`` runs again what did not complete in an earlier run.
-        A run with failed lines is Completed; look at ``get_details`` and at its ``_to_dict()["error"]``.
+        Options of the batch (``concurrency``, ``workers``, ``cache``…, see `promptflow.batch.options`) are keyword
+        arguments too. A run with failed lines is Completed; look at ``get_details`` and at its ``_to_dict()["error"]``.
         """
         from promptflow.client.create import create_run  # runs are not needed to test a flow
 

@@ -7,6 +7,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from promptflow.batch.options import OPTION_NAMES
 from promptflow.client.runs import RunOperations
 from promptflow.client.target import resolve_target
 from promptflow.entities.run import Run, run_name
@@ -41,12 +42,15 @@ def create_run(
         "variant": variant,
         "connections": connections,
     }
-    options = {key: kwargs[key] for key in ("stream", "progress") if key in kwargs}
+    watching = {key: kwargs[key] for key in ("stream", "progress") if key in kwargs}
+    options = {key: kwargs[key] for key in OPTION_NAMES if kwargs.get(key) is not None}
     if resume_from is not None:
         unsupported = {key: value for key, value in {"flow": flow, **what}.items() if value}
         if unsupported:
             raise RunArgumentError(f"'resume_from' does not go together with: {', '.join(unsupported)}.")
-        return runs.resume(run_name(resume_from), name=name, display_name=display_name, tags=tags, **options)
+        return runs.resume(
+            run_name(resume_from), name=name, display_name=display_name, tags=tags, options=options or None, **watching
+        )
     if flow is None or flow == "":
         raise RunArgumentError("'flow' is required to create a run.")
     target = resolve_target(flow, code)
@@ -67,5 +71,6 @@ def create_run(
         kind=target.kind,
         entry=target.entry,
         dynamic_callable=target.function,
+        options=options,
     )
-    return runs.create_or_update(new, **options)
+    return runs.create_or_update(new, **watching)

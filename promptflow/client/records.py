@@ -26,6 +26,7 @@ def to_record(run: Run, workspace: Workspace) -> RunRecord:
         "resume_from": run_name(run._resume_from) if run._resume_from else None,
         "connections": _by_name(run.connections),
         "entry": run._entry,
+        "options": run._options,
         "process": f"{socket.gethostname()}:{os.getpid()}" if run.status == RUNNING else None,
     }
     if run.environment_variables:
@@ -89,6 +90,7 @@ def to_run(record: RunRecord, workspace: Workspace | None = None) -> Run:
         environment_variables=json.loads(workspace.secrets.decrypt(encrypted)) if encrypted and workspace else None,
         resume_from=details.get("resume_from"),
         entry=details.get("entry"),
+        options=details.get("options"),
         process=details.get("process"),
         kind=details.get("kind", "dag"),
         flow_name=details.get("flow_name"),

@@ -9,6 +9,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from promptflow.batch.options import OPTION_NAMES
 from promptflow.entities.run import Run
 from promptflow.exceptions import UserErrorException, ValidationException
 from promptflow.workspace.yamlfile import load_yaml
@@ -31,10 +32,10 @@ def load_run(source: str | PathLike[str], params_override: list[Mapping[str, Any
     if not isinstance(data, dict):
         raise ValidationException(f"{file.name} is no run: it must be a mapping with 'flow'.", location=str(file))
     for key in data:
-        if key not in _RUN_KEYS:
+        if key not in _RUN_KEYS and key not in OPTION_NAMES:
             line, column = marks.at(key)
             _logger.warning("%s:%d:%d: unknown key %r is ignored", file, line, column, key)
-    values = {key: _resolved(key, value, file.parent) for key, value in data.items() if key in _RUN_KEYS}
+    values = {key: _resolved(key, value, file.parent) for key, value in data.items()}
     for override in params_override or ():
         for key, value in override.items():
             _set(values, key, value)
@@ -46,7 +47,8 @@ def load_run(source: str | PathLike[str], params_override: list[Mapping[str, Any
         "name display_name description tags properties flow data run column_mapping variant environment_variables "
         "connections init"
     ).split()
-    return Run(**{key: values[key] for key in known if values.get(key) is not None})
+    options = {key: values[key] for key in OPTION_NAMES if values.get(key) is not None}
+    return Run(**{key: values[key] for key in known if values.get(key) is not None}, options=options)
 
 
 def _resolved(key: str, value: Any, folder: Path) -> Any:

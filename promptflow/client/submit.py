@@ -10,7 +10,7 @@ from typing import Any
 
 from promptflow.batch.columns import check_mapping
 from promptflow.batch.errors import run_error
-from promptflow.batch.limits import Limits
+from promptflow.batch.options import RunOptions
 from promptflow.batch.result import BatchResult
 from promptflow.batch.resume import previous_lines
 from promptflow.batch.run import Progress, flow_lines, run_batch
@@ -53,7 +53,7 @@ def submit(workspace: Workspace, store: RunStore, run: Run, progress: Progress |
     (no data, an unknown variant, a taken name) is raised, and nothing is recorded.
     """
     _check(run)
-    limits = Limits.from_environment()
+    options = RunOptions.of(run._options)
     run._output_path = output_path(workspace, run)
     run.display_name = run.formatted_display_name()
     executor: Executor | None = None
@@ -69,7 +69,7 @@ def submit(workspace: Workspace, store: RunStore, run: Run, progress: Progress |
     _claim_folder(run, store)
     store.add(to_record(run, workspace))
     try:
-        _run(run, executor, failure, limits, progress)
+        _run(run, executor, failure, options, progress)
     except BaseException:
         run._status = FAILED
         raise
@@ -151,7 +151,7 @@ def _claim_folder(run: Run, store: RunStore) -> None:
 
 
 def _run(
-    run: Run, executor: Executor | None, failure: Exception | None, limits: Limits, progress: Progress | None
+    run: Run, executor: Executor | None, failure: Exception | None, options: RunOptions, progress: Progress | None
 ) -> None:
     assert run._output_path is not None
     writer = RunWriter(run._output_path)
@@ -169,7 +169,7 @@ def _run(
                     lines,
                     writer,
                     run_id=run.name,
-                    limits=limits,
+                    options=options,
                     previous=_previous(run, executor),
                     progress=_both(logged, progress),
                 )

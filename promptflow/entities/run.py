@@ -69,6 +69,7 @@ class Run:
         self._resume_from: Run | str | None = kwargs.get("resume_from")
         self._dynamic_callable: Callable[..., Any] | None = kwargs.get("dynamic_callable")
         self._entry: str | None = kwargs.get("entry")  # "module:name" of a flow that is code; it lives in `flow`
+        self._options: dict[str, Any] = dict(kwargs.get("options") or {})  # those given, see batch/options.py
         self._process: str | None = kwargs.get("process")  # "host:pid" of a run that goes on
         self._flow_name: str = kwargs.get("flow_name") or _flow_name(self.flow)
         self._kind: str = kwargs.get("kind") or (flow_kind(self.flow) if self.flow is not None else "dag")
@@ -151,6 +152,7 @@ class Run:
             flow_name=self._flow_name,
             entry=self._entry,
             dynamic_callable=self._dynamic_callable,
+            options=self._options,
         )
         if self.display_name == self.name:
             del fields["display_name"]

@@ -5,7 +5,7 @@ import time
 import pytest
 
 from promptflow.batch.engine import run_lines
-from promptflow.batch.limits import Limits
+from promptflow.batch.options import RunOptions
 from promptflow.contracts.run import Status
 from promptflow.exceptions import BatchExecutionTimeoutError, ValidationException
 
@@ -45,23 +45,23 @@ def rows(*values):
     return [(number, {"x": value, "line_number": number}) for number, value in enumerate(values)]
 
 
-def run(executor, lines, **limits):
+def run(executor, lines, **options):
     results = Results()
-    skip = limits.pop("skip", ())
-    finished = run_lines(executor, lines, results, run_id="r", limits=Limits(**limits), skip=skip)
+    skip = options.pop("skip", ())
+    finished = run_lines(executor, lines, results, run_id="r", options=RunOptions(**options), skip=skip)
     return results, finished
 
 
 @pytest.mark.parametrize("code", [THREADS, TASKS])
 def test_every_line_is_run_once(executor_of, code):
-    results, finished = run(executor_of(code), rows(*"abcdefgh"), workers=3)
+    results, finished = run(executor_of(code), rows(*"abcdefgh"), concurrency=3)
     assert finished
     assert {n: r.output["o"][0] for n, r in results.items()} == dict(enumerate("ABCDEFGH"))
     assert results[3].run_info.run_id == "r_3"
 
 
 def test_async_lines_share_one_loop_and_run_at_once(executor_of):
-    results, _ = run(executor_of(TASKS), rows(*"abcdefghij"), workers=5)
+    results, _ = run(executor_of(TASKS), rows(*"abcdefghij"), concurrency=5)
     assert max(int(r.output["o"].split()[1]) for r in results.values()) == 5
 
 
@@ -74,7 +74,7 @@ def test_sync_lines_run_at_once_on_threads(executor_of):
         barrier.wait(10)
         return x
     """
-    results, _ = run(executor_of(code), rows(*"abcdef"), workers=3)
+    results, _ = run(executor_of(code), rows(*"abcdef"), concurrency=3)
     assert not results.errors()
 
 
@@ -101,7 +101,7 @@ def test_what_a_tool_raises_fails_its_line_only(executor_of, keyword, statement,
             {statement}
         return x
     """
-    results, _ = run(executor_of(code), rows(*"abc"), workers=2)
+    results, _ = run(executor_of(code), rows(*"abc"), concurrency=2)
     assert list(results.errors()) == [1]
     assert message in results.errors()[1]
 
@@ -116,7 +116,7 @@ def test_what_a_tool_raises_fails_its_line_only(executor_of, keyword, statement,
     ids=["blocked", "endless loop", "async"],
 )
 def test_a_line_out_of_time_fails_and_the_others_go_on(executor_of, code):
-    results, _ = run(executor_of(code), rows(*"abcd"), workers=2, line_timeout=0.5)
+    results, _ = run(executor_of(code), rows(*"abcd"), concurrency=2, line_timeout=0.5)
     assert sorted(results) == [0, 1, 2, 3]
     assert results.errors() == {1: "Line 1 execution timeout for exceeding 0.5 seconds"}
 
@@ -124,7 +124,7 @@ def test_a_line_out_of_time_fails_and_the_others_go_on(executor_of, code):
 def test_an_endless_loop_is_ended(executor_of):
     code = "@tool\ndef node(x: str):\n    while True:\n        pass\n"
     before = set(threading.enumerate())
-    run(executor_of(code), rows("a"), workers=1, line_timeout=0.2)
+    run(executor_of(code), rows("a"), concurrency=1, line_timeout=0.2)
     deadline = time.monotonic() + 10
     while set(threading.enumerate()) - before:
         assert time.monotonic() < deadline
@@ -137,7 +137,7 @@ def test_a_batch_out_of_time_is_given_up(executor_of, keyword):
     executor = executor_of(f"@tool\n{keyword} node(x: str):\n    {wait}\n")
     results = Results()
     with pytest.raises(BatchExecutionTimeoutError, match=r"timeout \[0\.2s\]"):
-        run_lines(executor, rows(*"ab"), results, run_id="r", limits=Limits(batch_timeout=0.2))
+        run_lines(executor, rows(*"ab"), results, run_id="r", options=RunOptions(batch_timeout=0.2))
     time.sleep(0.5)
     assert results == {}
 
@@ -150,7 +150,7 @@ def test_data_that_breaks_off_ends_the_batch_after_the_lines_in_flight(executor_
 
     results = Results()
     with pytest.raises(ValueError, match="row 2"):
-        run_lines(executor_of(code), broken(), results, run_id="r", limits=Limits(workers=1))
+        run_lines(executor_of(code), broken(), results, run_id="r", options=RunOptions(concurrency=1))
     assert list(results) == [0]
 
 
@@ -160,7 +160,7 @@ def test_a_record_that_cannot_be_written_ends_the_batch(executor_of, code):
         raise OSError("disk full")
 
     with pytest.raises(OSError, match="disk full"):
-        run_lines(executor_of(code), rows(*"abc"), full, run_id="r", limits=Limits(workers=2))
+        run_lines(executor_of(code), rows(*"abc"), full, run_id="r", options=RunOptions(concurrency=2))
 
 
 @pytest.mark.parametrize("keyword", ["def", "async def"])
@@ -174,7 +174,7 @@ def test_ctrl_c_finishes_the_lines_in_flight_and_starts_no_more(executor_of, key
             time.sleep(1)
         return x
     """
-    results, finished = run(executor_of(code), rows(*"abcdef"), workers=1)
+    results, finished = run(executor_of(code), rows(*"abcdef"), concurrency=1)
     assert not finished
     assert list(results) == [0, 1]
 
@@ -190,7 +190,7 @@ def test_a_second_ctrl_c_gives_the_lines_in_flight_up(executor_of):
         time.sleep(30)
     """
     with pytest.raises(KeyboardInterrupt):
-        run(executor_of(code), rows(*"ab"), workers=1)
+        run(executor_of(code), rows(*"ab"), concurrency=1)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
@@ -204,7 +204,7 @@ def test_what_a_line_prints_is_kept_apart(executor_of, capsys, keyword):
         print("bad", x, file=sys.stderr)
         return x
     """
-    results, _ = run(executor_of(code), rows(*"ab"), workers=2)
+    results, _ = run(executor_of(code), rows(*"ab"), concurrency=2)
     assert results.printed == {0: "hello a\nbad a\n", 1: "hello b\nbad b\n"}
     assert capsys.readouterr() == ("", "")
 
@@ -219,19 +219,19 @@ def test_output_without_end_is_cut(executor_of):
 @pytest.mark.parametrize(
     ("name", "value", "field", "expected"),
     [
-        ("PF_WORKER_COUNT", "7", "workers", 7),
+        ("PF_WORKER_COUNT", "7", "concurrency", 7),
         ("PF_LINE_TIMEOUT_SEC", "1.5", "line_timeout", 1.5),
         ("PF_BATCH_TIMEOUT_SEC", "20", "batch_timeout", 20.0),
         ("PF_BATCH_TIMEOUT_SEC", " ", "batch_timeout", None),
     ],
 )
-def test_limits_come_from_the_environment(monkeypatch, name, value, field, expected):
+def test_options_come_from_the_environment(monkeypatch, name, value, field, expected):
     monkeypatch.setenv(name, value)
-    assert getattr(Limits.from_environment(), field) == expected
+    assert getattr(RunOptions.of(), field) == expected
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "many"])
 def test_a_limit_must_be_a_positive_number(monkeypatch, value):
     monkeypatch.setenv("PF_WORKER_COUNT", value)
     with pytest.raises(ValidationException, match="PF_WORKER_COUNT"):
-        Limits.from_environment()
+        RunOptions.of()
