@@ -49,7 +49,7 @@ class RunOptions:
                 from difflib import get_close_matches  # only for this error
 
                 near = get_close_matches(name, _CHECKS, 1)
-                hint = f"did you mean {near[0]}?" if near else None
+                hint = f"did you mean {near[0]}?" if near else ""
                 raise ValidationException(f"A run has no option {name!r}.", hint=hint)
             if value is not None:
                 values[name] = _CHECKS[name](value, f"option {name}", name)

@@ -57,6 +57,8 @@ async def run_async(steps: Sequence[Step], line: Line, concurrency: int) -> None
 
 async def run_node_async(step: Step, line: Line) -> None:
     """Run one node. Raises the user error it ends with."""
+    if line.restore(step):
+        return
     if line.is_bypassed(step):
         line.bypass(step)
         return

@@ -18,7 +18,7 @@ from promptflow.exceptions import FlexFlowExecutionError, PromptflowException, e
 from promptflow.executor.activation import activated
 from promptflow.executor.entry import Entry, aggregate_function, make_instance, output_dict
 from promptflow.executor.inputs import apply_inputs
-from promptflow.executor.line import Line, flow_info, now
+from promptflow.executor.line import FIRST_ATTEMPT, Attempt, Line, flow_info, now
 from promptflow.executor.threads import pool
 from promptflow.tooling.decorator import original
 from promptflow.tracing.metrics import collect_metrics, log_metric
@@ -83,6 +83,7 @@ class FlexExecutor:
         run_id: str | None = None,
         streaming: bool = False,
         node_concurrency: int | None = None,
+        attempt: Attempt = FIRST_ATTEMPT,
     ) -> LineResult:
         """Run one line; ``output`` is what the function returned, ``run_info.output`` the same as a dict."""
         if self.prefers_async:
@@ -113,6 +114,7 @@ class FlexExecutor:
         run_id: str | None = None,
         streaming: bool = False,
         node_concurrency: int | None = None,
+        attempt: Attempt = FIRST_ATTEMPT,
     ) -> LineResult:
         """As `run_line`, on the running event loop."""
         line, start = self._start(inputs, index, run_id)

@@ -17,7 +17,7 @@ from promptflow.contracts.tool import ValueType
 from promptflow.exceptions import PromptflowException, UnexpectedError, error_to_dict
 from promptflow.executor.activation import activated
 from promptflow.executor.inputs import apply_inputs
-from promptflow.executor.line import Line, flow_info, now
+from promptflow.executor.line import FIRST_ATTEMPT, Attempt, Line, flow_info, now
 from promptflow.executor.multimedia import load_input_images
 from promptflow.executor.node import run_node
 from promptflow.executor.scheduler import is_chain, run_chain, run_threads
@@ -81,9 +81,11 @@ class DagExecutor:
         run_id: str | None = None,
         streaming: bool = False,
         node_concurrency: int | None = None,
+        attempt: Attempt = FIRST_ATTEMPT,
     ) -> LineResult:
         """Run one line. A line's failure is in the result (``exception``, ``run_info.error``), never raised.
 
+        ``attempt`` holds what is known of the line's nodes already, and who is told of those that end.
         ``streaming`` leaves generators among the outputs for the caller to read; otherwise they are joined to text.
         Nodes that can stream are asked to where nothing but a flow output reads them.
         """
@@ -97,12 +99,13 @@ class DagExecutor:
                     run_id=run_id,
                     streaming=streaming,
                     node_concurrency=node_concurrency,
+                    attempt=attempt,
                 )
             )
             if streaming and isinstance(result.output, dict):
                 result.output = {k: _readable(v) for k, v in result.output.items()}
             return result
-        line, start = self._start(inputs, index, run_id, streaming)
+        line, start = self._start(inputs, index, run_id, streaming, attempt)
         with self._context(line), self._span(inputs) as flow_span:
             try:
                 line.inputs = self.apply_inputs(inputs, index)
@@ -122,11 +125,12 @@ class DagExecutor:
         run_id: str | None = None,
         streaming: bool = False,
         node_concurrency: int | None = None,
+        attempt: Attempt = FIRST_ATTEMPT,
     ) -> LineResult:
         """As `run_line`, on the running event loop."""
         from promptflow.executor.async_run import joined, run_async  # flows of plain Python never pay for asyncio
 
-        line, start = self._start(inputs, index, run_id, streaming)
+        line, start = self._start(inputs, index, run_id, streaming, attempt)
         with self._context(line), self._span(inputs) as flow_span:
             try:
                 line.inputs = self.apply_inputs(inputs, index)
@@ -187,9 +191,17 @@ class DagExecutor:
 
     # -- parts -------------------------------------------------------------------------------------------------------
     def _start(
-        self, inputs: Mapping[str, Any], index: int | None, run_id: str | None, streaming: bool
+        self,
+        inputs: Mapping[str, Any],
+        index: int | None,
+        run_id: str | None,
+        streaming: bool,
+        attempt: Attempt = FIRST_ATTEMPT,
     ) -> tuple[Line, datetime]:
-        return Line(inputs=inputs, run_id=run_id or str(uuid.uuid4()), index=index, streaming=streaming), now()
+        line = Line(
+            inputs=inputs, run_id=run_id or str(uuid.uuid4()), index=index, streaming=streaming, attempt=attempt
+        )
+        return line, now()
 
     def _context(self, line: Line) -> AbstractContextManager[None]:
         run = line.run_id if line.index is not None else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -21,6 +21,21 @@ def now() -> datetime:
     return datetime.now(UTC).replace(tzinfo=None)
 
 
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """What a batch adds to one line.
+
+    ``known``: records of nodes that ended in an attempt that was interrupted; they do not run again. ``ended`` is told
+    of every other node's record as it ends, before anything reads the output.
+    """
+
+    known: Mapping[str, RunInfo] = field(default_factory=dict)
+    ended: Callable[[RunInfo], None] | None = None
+
+
+FIRST_ATTEMPT = Attempt()
+
+
 @dataclass(slots=True)
 class Line:
     """``outputs``: node outputs by name, None for bypassed nodes. ``run_infos``: their records."""
@@ -32,6 +47,7 @@ class Line:
     outputs: dict[str, Any] = field(default_factory=dict)
     bypassed: set[str] = field(default_factory=set)
     run_infos: dict[str, RunInfo] = field(default_factory=dict)
+    attempt: Attempt = FIRST_ATTEMPT
 
     @property
     def line_run_id(self) -> str:
@@ -87,10 +103,26 @@ class Line:
         return arguments
 
     def bypass(self, step: Step) -> None:
+        self.ended(self.record(step, Status.Bypassed, None, None, now()))
         self.bypassed.add(step.name)
         self.outputs[step.name] = None
-        at = now()
-        self.run_infos[step.name] = self.record(step, Status.Bypassed, None, None, at)
+
+    def restore(self, step: Step) -> bool:
+        """Take the node's result from the attempt before, if it ended there."""
+        info = self.attempt.known.get(step.name)
+        if info is None:
+            return False
+        if info.status is Status.Bypassed:
+            self.bypassed.add(step.name)
+        self.outputs[step.name] = info.output
+        self.run_infos[step.name] = info
+        return True
+
+    def ended(self, info: RunInfo) -> None:
+        """Keep the record of a node that has ended. Its output is set after this, so that it counts only once kept."""
+        self.run_infos[info.node] = info
+        if self.attempt.ended is not None:
+            self.attempt.ended(info)
 
     def record(self, step: Step, status: Status, inputs: Any, output: Any, start: datetime) -> RunInfo:
         """The record of a node that has just ended."""

@@ -19,6 +19,7 @@ from promptflow.executor.entry import describe_entry, import_entry
 from promptflow.executor.flex import FlexExecutor
 from promptflow.executor.flow import NODE_CONCURRENCY, DagExecutor
 from promptflow.executor.includes import merged_folder
+from promptflow.executor.line import FIRST_ATTEMPT, Attempt
 from promptflow.tracing.injectors import inject
 from promptflow.workspace import Workspace
 from promptflow.workspace.yamlfile import load_yaml
@@ -45,6 +46,7 @@ class Executor(Protocol):
         run_id: str | None = None,
         streaming: bool = False,
         node_concurrency: int | None = None,
+        attempt: Attempt = FIRST_ATTEMPT,
     ) -> LineResult: ...
     async def run_line_async(
         self,
@@ -54,6 +56,7 @@ class Executor(Protocol):
         run_id: str | None = None,
         streaming: bool = False,
         node_concurrency: int | None = None,
+        attempt: Attempt = FIRST_ATTEMPT,
     ) -> LineResult: ...
     def run_aggregation(
         self, inputs: Mapping[str, Any], aggregation_inputs: Mapping[str, Any], run_id: str | None = None

@@ -29,6 +29,8 @@ from promptflow.tracing.spans import Span, span
 
 def run_node(step: Step, line: Line) -> None:
     """Run a node whose tool is synchronous, on this thread. Raises the user error it ends with."""
+    if line.restore(step):
+        return
     if line.is_bypassed(step):
         line.bypass(step)
         return
@@ -62,13 +64,15 @@ def make_arguments(step: Step, line: Line) -> dict[str, Any]:
 
 
 def completed(step: Step, line: Line, arguments: dict[str, Any], start: datetime, output: Any, at: Span) -> None:
-    line.outputs[step.name] = output
     info = line.record(step, Status.Completed, arguments, recorded(output), start)
-    if isinstance(output, Stream | AsyncStream):
-        info.output = info.result = output.items  # the same list: what is read later shows in the record
     if at.tokens and info.system_metrics is not None:
         info.system_metrics.update({f"{key}_tokens": count for key, count in at.tokens.items()})
-    line.run_infos[step.name] = info
+    if isinstance(output, Stream | AsyncStream):
+        info.output = info.result = output.items  # the same list: what is read later shows in the record
+        line.run_infos[step.name] = info  # it has not ended yet: its record is complete with the line's
+    else:
+        line.ended(info)
+    line.outputs[step.name] = output
 
 
 def failed(step: Step, line: Line, arguments: dict[str, Any], start: datetime, error: BaseException) -> BaseException:
@@ -84,7 +88,7 @@ def failed(step: Step, line: Line, arguments: dict[str, Any], start: datetime, e
         error.location = error.location or f"node {step.name}"
     info = line.record(step, Status.Failed, arguments, None, start)
     info.error = error_to_dict(raised, include_debug_info=True)
-    line.run_infos[step.name] = info
+    line.ended(info)
     return raised
 
 

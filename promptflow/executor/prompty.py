@@ -30,7 +30,7 @@ from promptflow.exceptions import (
 from promptflow.executor.activation import activated
 from promptflow.executor.entry import output_dict
 from promptflow.executor.inputs import apply_inputs
-from promptflow.executor.line import Line, flow_info, now
+from promptflow.executor.line import FIRST_ATTEMPT, Attempt, Line, flow_info, now
 from promptflow.executor.multimedia import create_image, is_image_dict
 from promptflow.executor.prompty_model import (
     ConnectionLookup,
@@ -315,6 +315,7 @@ class PromptyExecutor:
         run_id: str | None = None,
         streaming: bool = False,
         node_concurrency: int | None = None,
+        attempt: Attempt = FIRST_ATTEMPT,
     ) -> LineResult:
         """Run one line. Failures are in the result. ``streaming`` leaves a stream for the caller to read."""
         result = background.run(self.run_line_async(inputs, index=index, run_id=run_id, streaming=streaming))
@@ -330,6 +331,7 @@ class PromptyExecutor:
         run_id: str | None = None,
         streaming: bool = False,
         node_concurrency: int | None = None,
+        attempt: Attempt = FIRST_ATTEMPT,
     ) -> LineResult:
         """As `run_line`, on the running event loop."""
         line, start = Line(inputs=inputs, run_id=run_id or str(uuid.uuid4()), index=index), now()
