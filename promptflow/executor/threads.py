@@ -55,4 +55,12 @@ class DaemonPool:
             del future, call
 
 
+def start_daemon(name: str, target: Callable[[], None]) -> threading.Thread:
+    """A thread that carries the caller's context. Daemon: what never ends must not keep the process alive."""
+    context = contextvars.copy_context()
+    thread = threading.Thread(target=context.run, args=(target,), name=f"promptflow-{name}", daemon=True)
+    thread.start()
+    return thread
+
+
 pool = DaemonPool()

@@ -1,0 +1,74 @@
+"""Lines as tasks of one event loop: for flows that wait for models."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from promptflow.batch.failed import failed_line, line_exit, line_timeout, now
+from promptflow.batch.output import line_output
+from promptflow.contracts.run import LineResult
+from promptflow.executor.threads import start_daemon
+from promptflow.llm import background
+
+if TYPE_CHECKING:
+    from promptflow.batch.engine import Batch
+
+DEFAULT_CONCURRENCY = 64
+
+
+def start_tasks(batch: Batch) -> Callable[[], float]:
+    """Start the lines. There is nothing to watch: each line ends itself when it is out of time."""
+
+    def run() -> None:
+        try:
+            background.run(_run_tasks(batch))
+        except BaseException as error:  # handed to the calling thread
+            batch.fail(error)
+        finally:
+            batch.ended.set()
+
+    start_daemon("batch", run)
+    return lambda: 3600.0
+
+
+async def _run_tasks(batch: Batch) -> None:
+    async def work() -> None:
+        while (line := batch.next_line()) is not None:
+            number, row = line
+            with line_output() as output:
+                result = await _run_line(batch, number, row)
+            batch.hand_on(result, row, output.text)
+
+    loop = asyncio.get_running_loop()
+    tasks = [asyncio.ensure_future(work()) for _ in range(batch.options.concurrency or DEFAULT_CONCURRENCY)]
+
+    def cancel() -> None:
+        for task in tasks:
+            loop.call_soon_threadsafe(task.cancel)
+
+    batch.cancel = cancel
+    for ended in asyncio.as_completed(tasks):
+        try:
+            await ended
+        except Exception as error:
+            batch.fail(error)
+
+
+async def _run_line(batch: Batch, number: int, row: Mapping[str, Any]) -> LineResult:
+    start = now()
+    failure: BaseException
+    limit = asyncio.timeout(batch.options.line_timeout)
+    try:
+        async with limit:
+            return await batch.executor.run_line_async(
+                row, index=number, run_id=batch.run_id, attempt=batch.attempt(number)
+            )
+    except TimeoutError as error:
+        failure = line_timeout(number, batch.options.line_timeout) if limit.expired() else error
+    except SystemExit as error:
+        failure = line_exit(error)
+    except Exception as error:
+        failure = error
+    return failed_line(batch.executor, row, number, batch.run_id, failure, start)

@@ -1,0 +1,122 @@
+"""Lines on daemon threads: for flows of synchronous tools."""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from promptflow.batch.failed import failed_line, line_exit, line_timeout, now
+from promptflow.batch.output import line_output
+from promptflow.contracts.run import LineResult
+from promptflow.exceptions import UserErrorException
+from promptflow.executor.threads import start_daemon
+
+if TYPE_CHECKING:
+    from promptflow.batch.engine import Batch
+
+DEFAULT_CONCURRENCY = 4
+
+
+class _LineTimeout(BaseException):
+    """Raised inside the thread of a line that ran out of time."""
+
+
+@dataclass(eq=False)
+class _Worker:
+    """A thread and the line it is at."""
+
+    thread: threading.Thread | None = None
+    number: int = -1
+    row: Mapping[str, Any] = field(default_factory=dict)
+    started: float = 0.0
+    start: datetime | None = None
+
+
+def start_threads(batch: Batch) -> Callable[[], float]:
+    """Start the workers. The returned function, called again and again, gives up lines that are out of time and
+    says how long to sleep."""
+    workers: list[_Worker] = []
+
+    def start() -> None:
+        worker = _Worker()
+        workers.append(worker)
+        worker.thread = start_daemon(f"batch-{len(workers)}", lambda: work(worker))
+
+    def work(worker: _Worker) -> None:
+        try:
+            while (line := batch.next_line()) is not None:
+                number, row = line
+                worker.start, worker.started = now(), time.monotonic()
+                worker.number, worker.row = number, row
+                with line_output() as output:
+                    result = _run_line(batch, number, row, worker.start)
+                with batch.lock:
+                    if worker not in workers or batch.given_up:  # its line has failed already
+                        return
+                    worker.number = -1
+                    batch.done(result, row, output.text)
+        except _LineTimeout:
+            return
+        except BaseException as error:
+            batch.fail(error)
+        finally:
+            with batch.lock:
+                if worker in workers:
+                    workers.remove(worker)
+                if not workers:
+                    batch.ended.set()
+
+    def watch() -> float:
+        oldest = time.monotonic()
+        late: list[_Worker] = []
+        with batch.lock:
+            for worker in workers:
+                if worker.number >= 0:
+                    if time.monotonic() - worker.started >= batch.options.line_timeout:
+                        late.append(worker)
+                    else:
+                        oldest = min(oldest, worker.started)
+            for worker in late:
+                error = line_timeout(worker.number, batch.options.line_timeout)
+                result = failed_line(
+                    batch.executor, worker.row, worker.number, batch.run_id, error, worker.start or now()
+                )
+                workers.remove(worker)
+                batch.done(result, worker.row, "")
+                start()
+        for worker in late:
+            _interrupt(worker.thread)
+        return max(0.01, oldest + batch.options.line_timeout - time.monotonic())
+
+    def cancel() -> None:
+        for worker in list(workers):
+            _interrupt(worker.thread)
+
+    batch.cancel = cancel
+    with batch.lock:
+        for _ in range(batch.options.concurrency or DEFAULT_CONCURRENCY):
+            start()
+    return watch
+
+
+def _run_line(batch: Batch, number: int, row: Mapping[str, Any], start: datetime) -> LineResult:
+    try:
+        return batch.executor.run_line(row, index=number, run_id=batch.run_id, attempt=batch.attempt(number))
+    except SystemExit as error:
+        failure: BaseException = line_exit(error)
+    except (KeyboardInterrupt, GeneratorExit) as error:  # raised by a tool: fails its line only
+        failure = UserErrorException(f"The flow's code raised {type(error).__name__}.", error=error)
+    except Exception as error:
+        failure = error
+    return failed_line(batch.executor, row, number, batch.run_id, failure, start)
+
+
+def _interrupt(thread: threading.Thread | None) -> None:
+    """Raise in a thread that is still at a line given up: ends endless loops of Python code, not blocking calls."""
+    if thread is not None and thread.ident is not None and thread.is_alive():
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(_LineTimeout))
