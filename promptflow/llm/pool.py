@@ -13,7 +13,7 @@ from collections.abc import AsyncGenerator
 from importlib.util import find_spec
 from typing import Any
 
-import aiohttp
+from promptflow.llm.http import aiohttp
 
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 _pools: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, aiohttp.ClientSession] = weakref.WeakKeyDictionary()

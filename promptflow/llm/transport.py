@@ -8,11 +8,11 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-import aiohttp
 import orjson
 
 from promptflow.llm.endpoints import Endpoint
 from promptflow.llm.failures import Failure, from_status, user_error
+from promptflow.llm.http import aiohttp
 from promptflow.llm.pool import session
 from promptflow.llm.retry import RetryPolicy
 from promptflow.llm.sse import EventParser, EventTooLong
