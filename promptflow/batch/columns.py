@@ -22,10 +22,11 @@ _REFERENCE = re.compile(r"\$\{([^{}]+)\}")
 
 @dataclass(frozen=True)
 class Columns:
-    """What one reading of a source tells: rows, columns of any row, whether rows carry a ``line_number``."""
+    """What one reading of a source tells: rows, columns of any row, whether the ``line_number`` of its rows rises."""
 
     count: int
     names: tuple[str, ...]
+    rising: bool = True
 
     @property
     def numbered(self) -> bool:
@@ -56,11 +57,16 @@ def look(rows: Iterable[Row]) -> Columns:
     """Read a source once, for its size and columns."""
     count = 0
     names: dict[str, None] = {}
+    last, rising = -1, True
     for row in rows:
         count += 1
         if not names.keys() >= row.keys():
             names.update(dict.fromkeys(row))
-    return Columns(count, tuple(names))
+        if LINE_NUMBER in row:
+            number = _line_number(row[LINE_NUMBER])
+            rising = rising and number > last
+            last = number
+    return Columns(count, tuple(names), rising)
 
 
 def check_mapping(mapping: Any) -> None:
@@ -133,24 +139,46 @@ def check_lengths(sources: Mapping[str, Columns]) -> None:
         )
 
 
-def join(sources: Mapping[str, Iterable[Row]], numbered: Collection[str]) -> Iterator[tuple[int, dict[str, Row]]]:
+def join(
+    sources: Mapping[str, Iterable[Row]], numbered: Collection[str], rising: bool = False
+) -> Iterator[tuple[int, dict[str, Row]]]:
     """``(line number, {source: row})`` for every line that all sources have.
 
     Rows of a ``numbered`` source belong to the line they name (rows that name none are left out, the last of several
-    wins), those of another to the line of their position. One source without numbers is streamed.
+    wins), those of another to the line of their position. ``rising``: the line numbers of every source rise, so that
+    rows can be streamed; without it, all are held in memory.
     """
-    if len(sources) == 1 and not numbered:
-        ((name, rows),) = sources.items()
-        for position, row in enumerate(rows):
-            yield position, {name: row}
+    streams = {name: _number_rows(rows) if name in numbered else enumerate(rows) for name, rows in sources.items()}
+    if rising or not numbered:
+        if len(streams) == 1:
+            ((name, only),) = streams.items()
+            yield from ((number, {name: row}) for number, row in only)
+        else:
+            yield from _merged(streams)
         return
     lines: dict[int, dict[str, Row]] = {}
-    for name, rows in sources.items():
-        for number, row in _number_rows(rows) if name in numbered else enumerate(rows):
+    for name, stream in streams.items():
+        for number, row in stream:
             lines.setdefault(number, {})[name] = row
     for number, line in sorted(lines.items()):
         if len(line) == len(sources):
             yield number, line
+
+
+def _merged(streams: Mapping[str, Iterator[tuple[int, Row]]]) -> Iterator[tuple[int, dict[str, Row]]]:
+    """The lines that all streams have; each stream is sorted."""
+    heads: dict[str, tuple[int, Row]] = {}
+    while True:
+        highest = max((number for number, _ in heads.values()), default=-1)
+        if len(heads) == len(streams) and all(number == highest for number, _ in heads.values()):
+            yield highest, {name: row for name, (_, row) in heads.items()}
+            heads.clear()
+        for name, stream in streams.items():
+            if name not in heads or heads[name][0] < highest:
+                head = next(stream, None)
+                if head is None:
+                    return
+                heads[name] = head
 
 
 def _number_rows(rows: Iterable[Row]) -> Iterator[tuple[int, Row]]:

@@ -1,6 +1,6 @@
-"""Rows of data files, one at a time: csv, tsv, json, jsonl, parquet, or a folder of them.
+"""Rows of data files, one at a time: csv, tsv, json, jsonl (each also as .gz), parquet, or a folder of them.
 
-csv and tsv cells stay text. A row that cannot be read is an error that names file and line; nothing is dropped
+A json file is held in memory as a whole, of others a row or a few at a time. csv and tsv cells stay text. A row that cannot be read is an error that names file and line; nothing is dropped
 silently, except a file of unknown kind that is no jsonl (as it always was), which is logged.
 """
 
@@ -9,13 +9,15 @@ from __future__ import annotations
 import csv
 import json
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 import orjson
 
+from promptflow.batch.columns import LINE_NUMBER, Columns, look
 from promptflow.batch.images import absolute_images
 from promptflow.exceptions import DataFileError
 from promptflow.workspace.optional import need
@@ -23,6 +25,8 @@ from promptflow.workspace.optional import need
 Row = dict[str, Any]
 
 _BOM = b"\xef\xbb\xbf"
+_GZIP = ".gz"
+_PARQUET_ROWS = 1000  # at once; pyarrow's own 65,536 are a gigabyte where rows hold documents
 _LARGEST_CELL = 2**31 - 1  # the csv module refuses cells over 131,072 characters unless told
 _logger = logging.getLogger(__name__)
 
@@ -38,7 +42,7 @@ def read_rows(path: Path) -> Iterator[Row]:
 
 def read_file(file: Path) -> Iterator[Row]:
     """The rows of one file, by its extension. Relative image paths become absolute: they are meant from the file."""
-    read = _READERS.get(file.suffix.lower(), _read_unknown)
+    read = _READERS.get(_kind_of(file), _read_unknown)
     try:
         if file.stat().st_size == 0:
             return
@@ -50,6 +54,22 @@ def read_file(file: Path) -> Iterator[Row]:
             yield row
     except OSError as error:
         raise DataFileError(f"{file.name} cannot be read: {error.strerror or error}", location=str(file)) from error
+
+
+def look_at(path: Path) -> Columns:
+    """The size and the columns of a file or folder. Of parquet, what the files say of themselves is enough."""
+    if path.suffix.lower() == ".parquet" and path.is_file() and path.stat().st_size:
+        with _open_parquet(path) as table:
+            names = tuple(table.schema_arrow.names)
+            if LINE_NUMBER not in names:
+                return Columns(table.metadata.num_rows, names)
+    return look(read_rows(path))
+
+
+def _kind_of(file: Path) -> str:
+    """The extension that says what is in the file: ``.csv`` of ``a.csv`` and of ``a.csv.gz``."""
+    suffix = file.suffix.lower()
+    return Path(file.stem).suffix.lower() if suffix == _GZIP else suffix
 
 
 def _read_jsonl(file: Path) -> Iterator[Row]:
@@ -75,7 +95,7 @@ def _read_unknown(file: Path) -> Iterator[Row]:
 
 
 def _read_json(file: Path) -> Iterator[Row]:
-    data = _parse_json(file.read_bytes().removeprefix(_BOM), file, 1)
+    data = _parse_json(b"".join(line for _, line in _lines(file)), file, 1)
     if isinstance(data, dict):
         data = _records_of(data)
     if not isinstance(data, list):
@@ -133,18 +153,46 @@ def _column_names(header: list[str]) -> list[str]:
 
 
 def _read_parquet(file: Path) -> Iterator[Row]:
+    with _open_parquet(file) as table:
+        try:
+            for batch in table.iter_batches(_PARQUET_ROWS):
+                yield from batch.to_pylist()
+        except (ValueError, OSError) as error:  # pyarrow's own errors are ValueErrors
+            raise _bad_parquet(file, error) from error
+
+
+def _open_parquet(file: Path) -> Any:
     parquet = need("pyarrow.parquet", extra="parquet")
     try:
-        for batch in parquet.ParquetFile(file).iter_batches():
-            yield from batch.to_pylist()
-    except (ValueError, OSError) as error:  # pyarrow's own errors are ValueErrors
-        raise DataFileError(f"{file.name} is no readable parquet file: {error}", location=str(file)) from error
+        return parquet.ParquetFile(file)
+    except (ValueError, OSError) as error:
+        raise _bad_parquet(file, error) from error
 
 
-def _lines(file: Path) -> Iterable[tuple[int, bytes]]:
-    with file.open("rb") as stream:
+def _bad_parquet(file: Path, error: Exception) -> DataFileError:
+    return DataFileError(f"{file.name} is no readable parquet file: {error}", location=str(file))
+
+
+def _lines(file: Path) -> Iterator[tuple[int, bytes]]:
+    with _open(file) as stream:
         for number, line in enumerate(stream, 1):
             yield number, line.removeprefix(_BOM) if number == 1 else line
+
+
+@contextmanager
+def _open(file: Path) -> Iterator[IO[bytes]]:
+    if file.suffix.lower() != _GZIP:
+        with file.open("rb") as stream:
+            yield stream
+        return
+    import gzip  # with zlib 3 ms, for such files only
+    import zlib
+
+    try:
+        with gzip.open(file, "rb") as stream:
+            yield cast(IO[bytes], stream)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise DataFileError(f"{file.name} is no complete gzip file: {error}", location=str(file)) from error
 
 
 def _text_lines(file: Path) -> Iterator[str]:

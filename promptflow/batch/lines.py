@@ -16,10 +16,9 @@ from promptflow.batch.columns import (
     check_lengths,
     complete_mapping,
     join,
-    look,
     plan_mapping,
 )
-from promptflow.batch.data import read_rows
+from promptflow.batch.data import look_at, read_rows
 from promptflow.exceptions import EmptyInputsData, InputMappingError
 
 _logger = logging.getLogger(__name__)
@@ -57,7 +56,8 @@ class Lines:
         return [name for name, columns in self.columns.items() if columns.numbered]
 
     def _joined(self) -> Iterator[tuple[int, dict[str, Any]]]:
-        return join({name: read_rows(path) for name, path in self.paths.items()}, self._numbered)
+        rising = all(columns.rising for columns in self.columns.values())
+        return join({name: read_rows(path) for name, path in self.paths.items()}, self._numbered, rising)
 
 
 def read_lines(
@@ -67,7 +67,7 @@ def read_lines(
     defaults: Collection[str] = (),
 ) -> Lines:
     """Look at the data once and check the mapping. ``inputs`` and ``defaults`` are names of flow inputs."""
-    columns = {name: look(read_rows(path)) for name, path in paths.items()}
+    columns = {name: look_at(path) for name, path in paths.items()}
     if not any(source.count for source in columns.values()):
         where = "\n".join(f"{name}: {path.as_posix()}" for name, path in paths.items())
         raise EmptyInputsData(

@@ -177,3 +177,37 @@ def test_look_finds_the_columns_of_all_rows():
 
 def test_an_empty_plan_gives_no_inputs():
     assert Plan().apply({"data": {"x": 1}}) == {}
+
+
+@pytest.mark.parametrize("rising", [True, False])
+def test_numbered_sources_meet_line_by_line_streamed_or_not(rising):
+    data = [{"q": position} for position in range(6)]
+    outputs = [{"o": number, "line_number": number} for number in (1, 2, 4, 9)]
+    lines = list(join({"data": iter(data), "run.outputs": iter(outputs)}, ["run.outputs"], rising))
+    assert [(number, line["data"]["q"], line["run.outputs"]["o"]) for number, line in lines] == [
+        (1, 1, 1),
+        (2, 2, 2),
+        (4, 4, 4),
+    ]
+
+
+def test_sources_whose_line_numbers_rise_are_streamed():
+    taken = 0
+
+    def rows(numbered):
+        nonlocal taken
+        for number in range(1000):
+            taken += 1
+            yield {"line_number": number} if numbered else {}
+
+    next(join({"data": rows(False), "run.outputs": rows(True)}, ["run.outputs"], rising=True))
+    assert taken == 2
+
+
+@pytest.mark.parametrize(
+    ("numbers", "rising"),
+    [([0, 1, 5], True), (["3", "4"], True), ([1, 0], False), ([2, 2], False), ([1, None, 2], True), ([], True)],
+)
+def test_a_look_tells_whether_line_numbers_rise(numbers, rising):
+    rows = [{} if number is None else {"line_number": number} for number in numbers]
+    assert look(rows).rising is rising

@@ -1,9 +1,11 @@
+import gzip
 import logging
 import math
 
 import pytest
 
-from promptflow.batch.data import read_rows
+from promptflow.batch.columns import Columns
+from promptflow.batch.data import look_at, read_rows
 from promptflow.exceptions import DataFileError
 
 
@@ -136,3 +138,32 @@ def test_parquet_rows_keep_their_types(tmp_path):
     (tmp_path / "b.parquet").write_bytes(b"no parquet")
     with pytest.raises(DataFileError, match=r"b\.parquet"):
         list(read_rows(tmp_path / "b.parquet"))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "expected"),
+    [
+        ("a.jsonl.gz", '{"x": 1}\n{"x": 2}\n', [{"x": 1}, {"x": 2}]),
+        ("a.csv.gz", b"\xef\xbb\xbfx,y\n1,2\n", [{"x": "1", "y": "2"}]),
+        ("a.TSV.GZ", "x\ty\n1\t2\n", [{"x": "1", "y": "2"}]),
+        ("a.json.gz", '[{"x": 1}]', [{"x": 1}]),
+        ("a.gz", '{"x": 1}\n', [{"x": 1}]),
+        ("a.jsonl.gz", "", []),
+    ],
+)
+def test_compressed_files_are_read_as_what_they_hold(rows_of, name, content, expected):
+    assert rows_of(name, gzip.compress(content if isinstance(content, bytes) else content.encode())) == expected
+
+
+@pytest.mark.parametrize("damage", [lambda d: d[:-12], lambda d: d[:40] + b"\0\0\0\0" + d[44:], lambda d: b"plain"])
+def test_a_damaged_compressed_file_is_named(rows_of, damage):
+    whole = gzip.compress("".join(f'{{"x": "{n * 7919}"}}\n' for n in range(2000)).encode())
+    with pytest.raises(DataFileError, match="a.jsonl.gz is no complete gzip file"):
+        rows_of("a.jsonl.gz", damage(whole))
+
+
+def test_the_size_of_parquet_is_known_without_reading_its_rows(tmp_path):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    table = pytest.importorskip("pyarrow").table({"x": [1, 2, 3], "y": ["a", None, "c"]})
+    parquet.write_table(table, tmp_path / "a.parquet")
+    assert look_at(tmp_path / "a.parquet") == Columns(3, ("x", "y"))
