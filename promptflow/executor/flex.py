@@ -19,6 +19,7 @@ from promptflow.executor.activation import activated
 from promptflow.executor.entry import Entry, aggregate_function, make_instance, output_dict
 from promptflow.executor.inputs import apply_inputs
 from promptflow.executor.line import FIRST_ATTEMPT, Attempt, Line, flow_info, now
+from promptflow.executor.origin import Origin
 from promptflow.executor.threads import pool
 from promptflow.tooling.decorator import original
 from promptflow.tracing.metrics import collect_metrics, log_metric
@@ -29,6 +30,7 @@ class FlexExecutor:
     """A loaded flex flow. The class is instantiated once, with ``init``, and called for every line."""
 
     aggregation_reference = "__results__"
+    origin: Origin | None = None
 
     def __init__(
         self,

@@ -20,6 +20,7 @@ from promptflow.executor.inputs import apply_inputs
 from promptflow.executor.line import FIRST_ATTEMPT, Attempt, Line, flow_info, now
 from promptflow.executor.multimedia import load_input_images
 from promptflow.executor.node import run_node
+from promptflow.executor.origin import Origin
 from promptflow.executor.scheduler import is_chain, run_chain, run_threads
 from promptflow.executor.steps import Connections, Step, SubFlow, make_step, make_steps
 from promptflow.executor.stream import AsyncStream, Stream
@@ -32,6 +33,8 @@ _MULTIMEDIA = (ValueType.IMAGE, ValueType.LIST, ValueType.OBJECT)
 
 class DagExecutor:
     """A loaded DAG flow. Thread-safe: each line keeps its state in a `Line`."""
+
+    origin: Origin | None = None
 
     def __init__(
         self,

@@ -20,6 +20,7 @@ from promptflow.executor.flex import FlexExecutor
 from promptflow.executor.flow import NODE_CONCURRENCY, DagExecutor
 from promptflow.executor.includes import merged_folder
 from promptflow.executor.line import FIRST_ATTEMPT, Attempt
+from promptflow.executor.origin import Origin, Recorded, source_of
 from promptflow.tracing.injectors import inject
 from promptflow.workspace import Workspace
 from promptflow.workspace.yamlfile import load_yaml
@@ -33,6 +34,7 @@ class Executor(Protocol):
     flow: Any
     prefers_async: bool
     environment: dict[str, str]
+    origin: Origin | None  # None: no other process can load it
 
     @property
     def has_aggregation(self) -> bool: ...
@@ -118,45 +120,77 @@ def load_executor(
     """
     inject()  # calls that the flow's code makes with openai or LangChain become spans
     workspace = workspace or Workspace.open()
-    lookup = provider or (lambda name: get_connection(name, workspace))
+    lookup = Recorded(provider or (lambda name: get_connection(name, workspace)))
+    known = source_of(source)
+    folder = None if code is None else str(Path(code).resolve())
+    given = Origin(
+        known or "", folder, variant, connections, overrides, init, environment_variables, found=lookup.found
+    )
+    executor = _load(source, given, workspace, lookup, node_concurrency, _stack)
+    if known is not None:
+        executor.origin = replace(given, merged=_merged_folder_of(executor.flow))
+    return executor
+
+
+def load_again(origin: Origin, workspace: Workspace | None = None) -> Executor:
+    """Load what another process has loaded, with the connections that it found."""
+    workspace = workspace or Workspace.open()
+
+    def lookup(name: str) -> Connection:
+        found = origin.found.get(name) if isinstance(name, str) else None
+        return found if found is not None else get_connection(name, workspace)
+
+    inject()
+    executor = _load(origin.source, origin, workspace, lookup, NODE_CONCURRENCY, ())
+    executor.origin = origin
+    return executor
+
+
+def _load(
+    source: Any,
+    given: Origin,
+    workspace: Workspace,
+    lookup: Callable[[str], Connection],
+    node_concurrency: int,
+    stack: tuple[Path, ...],
+) -> Executor:
+    init, variables = given.init, given.environment_variables
     if callable(source) and not isinstance(source, str | Path):
-        return _load_callable(source, code, init, environment_variables, lookup)
+        return _load_callable(source, given.code, init, variables, lookup)
     if isinstance(source, str) and _is_entry(source):
-        return _load_entry(source, Path(code or "."), init, environment_variables, lookup)
+        return _load_entry(source, Path(given.code or "."), init, variables, lookup)
     file = find_flow_file(source)
     if file.suffix == ".prompty":
         from promptflow.executor.prompty import PromptyExecutor  # needs the model path
 
-        environment = _texts(environment_variables, lookup)
+        environment = _texts(variables, lookup)
         return PromptyExecutor.load(file, workspace=workspace, connections=lookup, init=init, environment=environment)
     if is_flex_file(file):
-        return _load_flex(file, init, environment_variables, lookup)
+        return _load_flex(file, given, lookup)
     file = file.resolve()
-    if file in _stack or len(_stack) >= MAX_NESTING:
-        names = " -> ".join(f.parent.name for f in (*_stack, file))
+    if file in stack or len(stack) >= MAX_NESTING:
+        names = " -> ".join(f.parent.name for f in (*stack, file))
         raise InvalidFlowError(f"A flow cannot be a node of itself: {names}.", location=str(file))
-    flow = load_flow_file(file).with_variant(variant)
-    flow = flow.with_overrides({**_connection_overrides(flow, connections), **_input_overrides(overrides)})
-    flow = _merged(flow)
-    environment = _texts(flow.environment_with(dict(environment_variables or {})), lookup)
+    flow = load_flow_file(file).with_variant(given.variant)
+    flow = flow.with_overrides({**_connection_overrides(flow, given.connections), **_input_overrides(given.overrides)})
+    flow = _merged(flow, given.merged)
+    environment = _texts(flow.environment_with(dict(variables or {})), lookup)
 
     def sub_flow(path: Path) -> Executor:
         return load_executor(
-            path, workspace=workspace, provider=lookup, node_concurrency=node_concurrency, _stack=(*_stack, file)
+            path, workspace=workspace, provider=lookup, node_concurrency=node_concurrency, _stack=(*stack, file)
         )
 
     with activated(flow.folder, environment):
         return DagExecutor(flow, lookup, sub_flow, environment, node_concurrency=node_concurrency)
 
 
-def _load_flex(
-    file: Path, init: Any, environment_variables: Mapping[str, Any] | None, lookup: Callable[[str], Connection]
-) -> FlexExecutor:
-    flow = _merged(load_flex_file(file))
-    environment = _texts({**flow.environment_variables, **(environment_variables or {})}, lookup)
+def _load_flex(file: Path, given: Origin, lookup: Callable[[str], Connection]) -> FlexExecutor:
+    flow = _merged(load_flex_file(file), given.merged)
+    environment = _texts({**flow.environment_variables, **(given.environment_variables or {})}, lookup)
     with activated(flow.folder, environment):
         entry = describe_entry(import_entry(flow.entry, flow.folder), flow.entry.partition(":")[2])
-        return FlexExecutor(flow, entry, lookup, init, environment)
+        return FlexExecutor(flow, entry, lookup, given.init, environment)
 
 
 def _load_entry(
@@ -190,10 +224,14 @@ def _is_entry(source: str) -> bool:
     )
 
 
-def _merged(flow: Any) -> Any:
+def _merged(flow: Any, folder: str | None) -> Any:
     if not flow.additional_includes:
         return flow
-    return replace(flow, folder=merged_folder(flow.folder, flow.additional_includes))
+    return replace(flow, folder=Path(folder) if folder else merged_folder(flow.folder, flow.additional_includes))
+
+
+def _merged_folder_of(flow: Any) -> str | None:
+    return str(flow.folder) if getattr(flow, "additional_includes", None) else None
 
 
 def _connection_overrides(flow: Flow, connections: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -242,4 +280,4 @@ def _connection_value(reference: str, variable: str, lookup: Callable[[str], Con
         ) from error
 
 
-__all__ = ["Executor", "find_flow_file", "is_flex_file", "load_executor", "load_flow_definition"]
+__all__ = ["Executor", "find_flow_file", "is_flex_file", "load_again", "load_executor", "load_flow_definition"]

@@ -32,6 +32,7 @@ from promptflow.executor.entry import output_dict
 from promptflow.executor.inputs import apply_inputs
 from promptflow.executor.line import FIRST_ATTEMPT, Attempt, Line, flow_info, now
 from promptflow.executor.multimedia import create_image, is_image_dict
+from promptflow.executor.origin import Origin
 from promptflow.executor.prompty_model import (
     ConnectionLookup,
     connection_of,
@@ -277,6 +278,7 @@ class PromptyExecutor:
 
     prefers_async = True
     has_aggregation = False
+    origin: Origin | None = None
 
     def __init__(self, prompty: Prompty, environment: Mapping[str, str] | None = None) -> None:
         self.prompty = prompty
