@@ -65,7 +65,9 @@ def make(folder, extras):
     strays = ("PYTHONPATH", "PYTHONHOME", "PIP_USER", "PIP_TARGET", "PIP_PREFIX")
     environ = {name: value for name, value in os.environ.items() if name not in strays}
     quiet = ["-qq", "--no-input", "--disable-pip-version-check"]
-    install = [os.path.join(folder, "bin", "python"), "-m", "pip", "install", *quiet, "-e", f".[{extras}]"]
+    # A path entry rather than import hooks, which cost every start 8 ms that an installed wheel does not have.
+    plain = ["--config-settings", "editable_mode=compat"]
+    install = [os.path.join(folder, "bin", "python"), "-m", "pip", "install", *quiet, *plain, "-e", f".[{extras}]"]
     for command in ([python, "-m", "venv", folder], install):
         subprocess.run(command, check=True, env=environ, stdin=subprocess.DEVNULL)
 
