@@ -16,10 +16,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from promptflow.batch.options import RunOptions
-from promptflow.batch.output import routed_output
 from promptflow.contracts.run import LineResult, RunInfo
 from promptflow.exceptions import BatchExecutionTimeoutError
 from promptflow.executor.line import FIRST_ATTEMPT, Attempt
+from promptflow.executor.output import routed_output
 
 if TYPE_CHECKING:
     from promptflow.executor.loader import Executor

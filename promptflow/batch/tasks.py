@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from promptflow.batch.failed import failed_line, line_exit, line_timeout, now
-from promptflow.batch.output import line_output
+from promptflow.executor.output import line_output
 from promptflow.contracts.run import LineResult
 from promptflow.executor.threads import start_daemon
 from promptflow.llm import background

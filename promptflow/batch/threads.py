@@ -10,10 +10,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from promptflow.batch.failed import failed_line, line_exit, line_timeout, now
-from promptflow.batch.output import line_output
-from promptflow.contracts.run import LineResult
-from promptflow.exceptions import UserErrorException
+from promptflow.executor.guarded import failed_line, line_timeout, run_line
+from promptflow.executor.line import now
+from promptflow.executor.output import line_output
 from promptflow.executor.threads import start_daemon
 
 if TYPE_CHECKING:
@@ -54,7 +53,7 @@ def start_threads(batch: Batch) -> Callable[[], float]:
                 worker.start, worker.started = now(), time.monotonic()
                 worker.number, worker.row = number, row
                 with line_output() as output:
-                    result = _run_line(batch, number, row, worker.start)
+                    result = run_line(batch.executor, number, row, batch.run_id, batch.attempt(number))
                 with batch.lock:
                     if worker not in workers or batch.given_up:  # its line has failed already
                         return
@@ -102,18 +101,6 @@ def start_threads(batch: Batch) -> Callable[[], float]:
         for _ in range(batch.options.concurrency or DEFAULT_CONCURRENCY):
             start()
     return watch
-
-
-def _run_line(batch: Batch, number: int, row: Mapping[str, Any], start: datetime) -> LineResult:
-    try:
-        return batch.executor.run_line(row, index=number, run_id=batch.run_id, attempt=batch.attempt(number))
-    except SystemExit as error:
-        failure: BaseException = line_exit(error)
-    except (KeyboardInterrupt, GeneratorExit) as error:  # raised by a tool: fails its line only
-        failure = UserErrorException(f"The flow's code raised {type(error).__name__}.", error=error)
-    except Exception as error:
-        failure = error
-    return failed_line(batch.executor, row, number, batch.run_id, failure, start)
 
 
 def _interrupt(thread: threading.Thread | None) -> None:

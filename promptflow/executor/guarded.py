@@ -1,16 +1,31 @@
-"""Lines that ended outside their flow: out of time, `sys.exit`, a process that died."""
+"""One line, whatever its code does: raise, exit or run out of time. The result says so; nothing is raised."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from promptflow.contracts.run import FlowRunInfo, LineResult, Status
 from promptflow.exceptions import LineExecutionTimeoutError, UserErrorException, error_to_dict
+from promptflow.executor.line import Attempt, now
 
 if TYPE_CHECKING:
     from promptflow.executor.loader import Executor
+
+
+def run_line(executor: Executor, number: int, row: Mapping[str, Any], run_id: str, attempt: Attempt) -> LineResult:
+    """Run one line on this thread."""
+    start = now()
+    try:
+        return executor.run_line(row, index=number, run_id=run_id, attempt=attempt)
+    except SystemExit as error:
+        failure: BaseException = line_exit(error)
+    except (KeyboardInterrupt, GeneratorExit) as error:  # raised by a tool: fails its line only
+        failure = UserErrorException(f"The flow's code raised {type(error).__name__}.", error=error)
+    except Exception as error:
+        failure = error
+    return failed_line(executor, row, number, run_id, failure, start)
 
 
 def failed_line(
@@ -47,8 +62,3 @@ def line_timeout(number: int, seconds: float) -> LineExecutionTimeoutError:
 
 def line_exit(error: SystemExit) -> UserErrorException:
     return UserErrorException(f"The flow's code called sys.exit({error.code!r}).", error=error)
-
-
-def now() -> datetime:
-    """Naive UTC, as run records have always held it."""
-    return datetime.now(UTC).replace(tzinfo=None)

@@ -1,0 +1,32 @@
+"""The same on an event loop. Apart, because flows of plain Python start without importing one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from promptflow.contracts.run import LineResult
+from promptflow.executor.guarded import failed_line, line_exit, line_timeout
+from promptflow.executor.line import Attempt, now
+
+if TYPE_CHECKING:
+    from promptflow.executor.loader import Executor
+
+
+async def run_line_async(
+    executor: Executor, number: int, row: Mapping[str, Any], run_id: str, attempt: Attempt, seconds: float
+) -> LineResult:
+    """Run one line on this loop, for at most ``seconds``."""
+    start = now()
+    limit = asyncio.timeout(seconds)
+    try:
+        async with limit:
+            return await executor.run_line_async(row, index=number, run_id=run_id, attempt=attempt)
+    except TimeoutError as error:
+        failure: BaseException = line_timeout(number, seconds) if limit.expired() else error
+    except SystemExit as error:
+        failure = line_exit(error)
+    except Exception as error:
+        failure = error
+    return failed_line(executor, row, number, run_id, failure, start)
