@@ -1,7 +1,8 @@
 """Rows of data files, one at a time: csv, tsv, json, jsonl (each also as .gz), parquet, or a folder of them.
 
-A json file is held in memory as a whole, of others a row or a few at a time. csv and tsv cells stay text. A row that cannot be read is an error that names file and line; nothing is dropped
-silently, except a file of unknown kind that is no jsonl (as it always was), which is logged.
+A json file is held in memory as a whole, of others a row or a few at a time. csv and tsv cells stay text. A row that
+cannot be read is an error that names file and line; nothing is dropped silently, except a file of unknown kind that
+is no jsonl (as it always was), which is logged.
 """
 
 from __future__ import annotations

@@ -102,7 +102,7 @@ def _submit(client: PFClient, args: Namespace, spec: dict[str, Any], shown: Any)
 def _rebased(changed: dict[str, Any], args: Namespace) -> dict[str, Any]:
     """`--data` beside `--file` is relative to the file, as it always was, unless it is there as given."""
     data = changed.get("data")
-    if isinstance(data, str) and not Path(data).exists():
+    if isinstance(data, str) and "://" not in data and not Path(data).exists():
         changed["data"] = str(Path(args.file).parent / data)
     return changed
 

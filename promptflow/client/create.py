@@ -54,7 +54,7 @@ def create_run(
     if flow is None or flow == "":
         raise RunArgumentError("'flow' is required to create a run.")
     target = resolve_target(flow, code)
-    if data and not Path(data).exists():
+    if data and "://" not in str(data) and not Path(data).exists():  # a url: when it is submitted
         raise PathNotFoundError(f"data path {data} does not exist")
     if not run and not data:
         raise RunArgumentError("at least one of data or run must be provided")

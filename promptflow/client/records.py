@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import os
 import socket
-from pathlib import Path
 from typing import Any
 
 from promptflow.entities.run import RUNNING, Run, run_name
 from promptflow.storage.record import RunRecord
 from promptflow.workspace import Workspace
+from promptflow.workspace.urls import absolute
 
 _COMPUTED = ("flow_path", "output_path", "run", "node_variant", "resume_from", "column_mapping")
 
@@ -43,7 +43,7 @@ def to_record(run: Run, workspace: Workspace) -> RunRecord:
         description=run.description,
         tags=run.tags,
         flow=run.flow.as_posix() if run.flow is not None else None,
-        data=Path(run.data).resolve().as_posix() if run.data else None,
+        data=absolute(run.data) if run.data else None,
         run=run_name(run.run) if run.run else None,
         archived=run._is_archived,
         properties={key: value for key, value in run.properties.items() if key not in _COMPUTED},

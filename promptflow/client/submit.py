@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from pathlib import Path
@@ -38,8 +39,10 @@ from promptflow.storage.runs import RunStore, taken
 from promptflow.storage.snapshot import copy_snapshot
 from promptflow.workspace import Workspace
 from promptflow.workspace.atomic import file_error, make_folder
+from promptflow.workspace.urls import absolute, download, exists, is_url, shown
 
 FLOW_FOLDER = "${flow_directory}"
+DOWNLOADS = "downloads"  # data from urls, in the run's folder until the run has ended
 # What makes the flow itself impossible fails the run; what else keeps it from being loaded (a file, a package, a
 # connection that is not there) is raised, and nothing is recorded.
 _FAILS_THE_RUN = (FlowEntryInitializationError, InvalidFlowRequest)
@@ -110,10 +113,10 @@ def _check(run: Run) -> None:
     if not run.run and not run.data and not run._resume_from:
         raise UserErrorException("Either run or data or resume from run must be specified for flow run.")
     if run.data:
-        data = Path(run.data).resolve()  # now: the flow's folder is the working directory later
-        if not data.exists():
-            raise PathNotFoundError(f"data path {run.data} does not exist")
-        run.data = data.as_posix()
+        found = exists(run.data) if is_url(run.data) else Path(absolute(run.data)).exists()
+        if not found:
+            raise PathNotFoundError(f"data path {shown(run.data)} does not exist")
+        run.data = absolute(run.data)  # now: the flow's folder is the working directory later
     check_mapping(run.column_mapping)
     if "/" in run.name or "\\" in run.name or run.name in {".", ".."}:
         raise ValidationException(f"{run.name!r} is no name for a run: it may not hold a path.")
@@ -198,6 +201,8 @@ def _finish(
         return
     writer.write_metrics(result.metrics)
     run._status = {Status.Completed: COMPLETED, Status.Canceled: CANCELED}.get(result.status, FAILED)
+    if run._status == COMPLETED:
+        shutil.rmtree(writer.path / DOWNLOADS, ignore_errors=True)
     run._properties["system_metrics"] = result.system_metrics()
 
 
@@ -215,15 +220,21 @@ def _sources(run: Run) -> dict[str, Path]:
     """Data files by the name that column mappings call them."""
     sources: dict[str, Path] = {}
     if run.data:
-        sources["data"] = Path(run.data)
+        sources["data"] = _local(run, "data", run.data)
     if isinstance(run.run, Run):
         folder = run.run.folder
         sources["run.outputs"] = folder.path / "flow_outputs" / "output.jsonl"
         if run.run.data:
-            sources["run.inputs"] = Path(run.run.data).resolve()
+            sources["run.inputs"] = _local(run, "run.inputs", run.run.data)
         else:  # a run on a run: what it was given
             sources["run.inputs"] = folder.path / "inputs.jsonl"
     return sources
+
+
+def _local(run: Run, source: str, data: str) -> Path:
+    """Where data can be read from: of a url, a copy in the run's folder."""
+    assert run._output_path is not None
+    return download(data, run._output_path / DOWNLOADS / source) if is_url(data) else Path(absolute(data))
 
 
 def _referenced(run: Run) -> dict[str, str]:

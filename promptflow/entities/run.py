@@ -14,6 +14,7 @@ from promptflow.contracts.flow import parse_variant
 from promptflow.entities.flow_files import flow_folder, flow_kind
 from promptflow.exceptions import InvalidRunError, InvalidRunStatusError, UserErrorException
 from promptflow.storage.folder import RunFolder
+from promptflow.workspace.urls import absolute
 
 NOT_STARTED, RUNNING, COMPLETED, FAILED, CANCELED = "NotStarted", "Running", "Completed", "Failed", "Canceled"
 DEFAULT_VARIANT = "variant_0"
@@ -175,7 +176,7 @@ class Run:
             "tags": self.tags,
             "properties": properties,
             "flow_name": self._flow_name,
-            "data": Path(self.data).resolve().as_posix() if self.data else None,
+            "data": absolute(self.data) if self.data else None,
             "output": self.folder.outputs_folder.as_posix() if self._output_path is not None else None,
         }
         if self.run:
