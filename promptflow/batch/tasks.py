@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from promptflow.batch.failed import failed_line, line_exit, line_timeout, now
+from promptflow.executor.guarded_async import run_line_async
 from promptflow.executor.output import line_output
-from promptflow.contracts.run import LineResult
 from promptflow.executor.threads import start_daemon
 from promptflow.llm import background
 
@@ -38,7 +37,10 @@ async def _run_tasks(batch: Batch) -> None:
         while (line := batch.next_line()) is not None:
             number, row = line
             with line_output() as output:
-                result = await _run_line(batch, number, row)
+                attempt = batch.attempt(number)
+                result = await run_line_async(
+                    batch.executor, number, row, batch.run_id, attempt, batch.options.line_timeout
+                )
             batch.hand_on(result, row, output.text)
 
     loop = asyncio.get_running_loop()
@@ -54,21 +56,3 @@ async def _run_tasks(batch: Batch) -> None:
             await ended
         except Exception as error:
             batch.fail(error)
-
-
-async def _run_line(batch: Batch, number: int, row: Mapping[str, Any]) -> LineResult:
-    start = now()
-    failure: BaseException
-    limit = asyncio.timeout(batch.options.line_timeout)
-    try:
-        async with limit:
-            return await batch.executor.run_line_async(
-                row, index=number, run_id=batch.run_id, attempt=batch.attempt(number)
-            )
-    except TimeoutError as error:
-        failure = line_timeout(number, batch.options.line_timeout) if limit.expired() else error
-    except SystemExit as error:
-        failure = line_exit(error)
-    except Exception as error:
-        failure = error
-    return failed_line(batch.executor, row, number, batch.run_id, failure, start)
