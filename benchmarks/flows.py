@@ -49,6 +49,23 @@ nodes:
   api: chat
   inputs: {model: m, temperature: 0, max_tokens: 64, question: "${inputs.question}"}
 """
+EVALUATION = """
+inputs:
+  question: {type: string, default: a}
+  answer: {type: string, default: a}
+outputs:
+  score: {type: double, reference: "${grade.output}"}
+nodes:
+- name: grade
+  type: python
+  source: {type: code, path: grade.py}
+  inputs: {question: "${inputs.question}", answer: "${inputs.answer}"}
+- name: total
+  type: python
+  source: {type: code, path: total.py}
+  inputs: {scores: "${grade.output}"}
+  aggregation: true
+"""
 FILES = {
     "tiny/flow.dag.yaml": TINY,
     "tiny/shout.py": "from promptflow.core import tool\n\n\n@tool\ndef shout(text: str) -> str:\n"
@@ -62,16 +79,30 @@ FILES = {
     "    return head + ': ' + ', '.join(parts)\n",
     "llm/flow.dag.yaml": LLM,
     "llm/ask.jinja2": "system:\nYou are a terse assistant.\n\nuser:\n{{question}}\n",
+    "eval/flow.dag.yaml": EVALUATION,
+    "eval/grade.py": "from promptflow.core import tool\n\n\n@tool\ndef grade(question: str, answer: str) -> float:\n"
+    "    return 1.0 if question[:3].lower() in answer.lower() else 0.0\n",
+    "eval/total.py": "from typing import List\n\nfrom promptflow.core import log_metric, tool\n\n\n@tool\n"
+    "def total(scores: List[float]):\n    log_metric('mean_score', sum(scores) / max(1, len(scores)))\n",
 }
 
 
-def write_flows(folder: Path, rows: int, base_url: str) -> None:
-    """Write the flows, ``rows`` lines of data and a connection to ``base_url`` under ``folder``."""
+def write_flows(folder: Path, model_url: str) -> None:
+    """Write the flows and a connection to ``model_url`` under ``folder``."""
     for name, text in FILES.items():
         file = folder / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text.lstrip("\n"), encoding="utf-8")
-    lines = (json.dumps({"question": f"How  many apples are in basket {i}?", "n": i % 5 + 1}) for i in range(rows))
-    (folder / "data.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    connection = f"name: bench\ntype: open_ai\napi_key: not-a-secret\nbase_url: {base_url}/v1\n"
+    connection = f"name: bench\ntype: open_ai\napi_key: not-a-secret\nbase_url: {model_url}/v1\n"
     (folder / "connection.yaml").write_text(connection, encoding="utf-8")
+
+
+def write_data(folder: Path, rows: int) -> Path:
+    """A file of so many rows for any of the flows; made once."""
+    file = folder / f"rows-{rows}.jsonl"
+    if not file.exists():
+        with file.open("w", encoding="utf-8") as out:
+            for i in range(rows):
+                row = {"question": f"How  many apples are in basket {i}?", "n": i % 5 + 1}
+                out.write(json.dumps(row) + "\n")
+    return file

@@ -1,51 +1,31 @@
-"""Microseconds per call of a three-node chain: ``in_process.py flow FOLDER`` or ``in_process.py langgraph``.
+"""A flow called in process, against promptflow 1.18.5 and LangGraph."""
 
-Runs under the interpreter of the implementation that is measured, so it imports nothing else of ours.
-"""
+from __future__ import annotations
 
 import json
-import statistics
-import sys
-import time
 
-QUESTION, N, CALLS = "how many  Apples", 3, 1000
-EXPECTED = "how many apples: how many apples, how many apples, how many apples"
+from benchmarks.bench import Bench
+from benchmarks.figures import Figure, us
+from benchmarks.measure import Cost
+from benchmarks.model import ROOT
 
-
-def flow_caller(folder):
-    from promptflow.client import load_flow
-
-    flow = load_flow(folder)
-    return lambda: flow(question=QUESTION, n=N)["answer"]
+CHAIN = str(ROOT / "benchmarks/chain.py")
 
 
-def langgraph_caller():
-    from typing import TypedDict
-
-    from langgraph.graph import END, START, StateGraph
-
-    class State(TypedDict):
-        q: str
-        n: int
-        clean: str
-        parts: list
-        out: str
-
-    graph = StateGraph(State)
-    graph.add_node("a", lambda s: {"clean": " ".join(s["q"].split()).lower()})
-    graph.add_node("b", lambda s: {"parts": [s["clean"]] * s["n"]})
-    graph.add_node("c", lambda s: {"out": s["clean"] + ": " + ", ".join(s["parts"])})
-    for start, end in ((START, "a"), ("a", "b"), ("b", "c"), ("c", END)):
-        graph.add_edge(start, end)
-    compiled = graph.compile()
-    return lambda: compiled.invoke({"q": QUESTION, "n": N})["out"]
+def in_process(bench: Bench) -> list[Figure]:
+    flow = str(bench.flows / "py3")
+    repetitions = range(bench.repetitions)
+    ours = _median([bench.python(CHAIN, "flow", flow) for _ in repetitions])
+    original = _median([bench.reference("python", CHAIN, "flow", flow) for _ in repetitions])
+    graph = _median([bench.reference("python", CHAIN, "langgraph") for _ in repetitions])
+    return [
+        Figure("three Python nodes in process, per call", us(ours), "-", "<= 120 µs", ours <= 120),
+        Figure("  against promptflow 1.18.5", f"{original / ours:.1f}x", us(original), ">= 10x", original >= 10 * ours),
+        Figure("  against LangGraph", f"{graph / ours:.1f}x", us(graph), ">= 5x", graph >= 5 * ours),
+    ]
 
 
-call = flow_caller(sys.argv[2]) if sys.argv[1] == "flow" else langgraph_caller()
-assert call() == EXPECTED
-times = []
-for _ in range(CALLS):
-    start = time.perf_counter()
-    call()
-    times.append(time.perf_counter() - start)
-print(json.dumps({"us": statistics.median(times) * 1e6}))
+def _median(costs: list[Cost]) -> float:
+    """Microseconds per call."""
+    values = sorted(float(json.loads(cost.out.splitlines()[-1])["us"]) for cost in costs)
+    return values[len(values) // 2]

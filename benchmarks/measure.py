@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+Look = Callable[[int], None]
+
 
 @dataclass(frozen=True)
 class Cost:
@@ -24,17 +26,30 @@ class Cost:
     ok: bool
 
 
-def run(argv: list[str], env: Mapping[str, str] | None = None, cwd: Path | None = None, timeout: float = 300) -> Cost:
-    """Run ``argv`` to its end, its children included in the CPU."""
+def run(
+    argv: list[str],
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    timeout: float = 300,
+    look: Look | None = None,
+) -> Cost:
+    """Run ``argv`` to its end, its children included in the CPU; ``look(pid)`` is called all the time, every 20 ms
+    at first and more seldom later. A command that takes longer than ``timeout`` is killed and is not ok."""
     before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     process = subprocess.Popen(
         argv, env=dict(env) if env else None, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         stdin=subprocess.DEVNULL,
     )  # fmt: skip
     peak = [0.0]
-    watcher = threading.Thread(target=_watch, args=(process, peak), daemon=True)
+    watcher = threading.Thread(target=_watch, args=(process, peak, look), daemon=True)
     watcher.start()
-    out, _ = process.communicate(timeout=timeout)
+    try:
+        out, _ = process.communicate(timeout=timeout)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        out, _ = process.communicate()
+        out += f"\nkilled after {timeout:g} s"
+    watcher.join()
     wall, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return Cost(wall, cpu, peak[0], out, process.returncode == 0)
@@ -48,13 +63,8 @@ def median(measure: Callable[[], Cost], repetitions: int) -> Cost:
     return Cost(wall, middle.cpu, max(c.pss_mb for c in costs), middle.out, all(c.ok for c in costs))
 
 
-def _watch(process: subprocess.Popen[str], peak: list[float]) -> None:
-    while process.poll() is None:
-        peak[0] = max(peak[0], _pss(process.pid))
-        time.sleep(0.02)
-
-
-def _pss(pid: int) -> float:
+def memory_mb(pid: int) -> float:
+    """The proportional share of memory (PSS) that a process holds now."""
     try:
         text = Path(f"/proc/{pid}/smaps_rollup").read_text()
     except OSError:
@@ -72,3 +82,12 @@ def clean_environment(home: Path, venv_bin: Path) -> dict[str, str]:
         "PYTHON_KEYRING_BACKEND": "keyrings.alt.file.PlaintextKeyring",
         "LANG": "C.UTF-8",
     }
+
+
+def _watch(process: subprocess.Popen[str], peak: list[float], look: Look | None) -> None:
+    start = time.monotonic()
+    while process.poll() is None:
+        peak[0] = max(peak[0], memory_mb(process.pid))
+        if look is not None:
+            look(process.pid)
+        time.sleep(min(0.5, max(0.02, (time.monotonic() - start) / 50)))
