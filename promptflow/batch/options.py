@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from promptflow.exceptions import ValidationException
+from promptflow.workspace.urls import absolute
 
 CACHE_MODES = ("auto", "read", "refresh", "off")
 _VARIABLES = {
@@ -25,7 +26,8 @@ class RunOptions:
 
     ``concurrency``: lines at once, None to adapt; ``workers``: processes that run the lines, 0 for this one;
     ``memory_limit``: bytes that each worker may use; ``line_timeout`` and ``batch_timeout``: seconds, None for no
-    limit; ``compute``: where else the lines run (``ray``, ``ray://host:port``).
+    limit; ``compute``: where else the lines run (``ray``, ``ray://host:port``); ``export``: a path or url for
+    the rows, which are written there at the end.
     """
 
     concurrency: int | None = None
@@ -36,6 +38,7 @@ class RunOptions:
     cache: str = "auto"
     record: bool = False
     compute: str | None = None
+    export: str | None = None
 
     @classmethod
     def of(cls, given: Mapping[str, Any] | None = None) -> RunOptions:
@@ -105,6 +108,10 @@ def _text(value: Any, where: str, name: str) -> str:
     return str(value)
 
 
+def _export(value: Any, where: str, name: str) -> str:
+    return absolute(str(value))  # now: the flow's folder is the working directory later
+
+
 _CHECKS = {
     "concurrency": _count,
     "workers": _count_or_none,
@@ -114,4 +121,5 @@ _CHECKS = {
     "cache": _mode,
     "record": _flag,
     "compute": _text,
+    "export": _export,
 }

@@ -45,6 +45,7 @@ COMMANDS: dict[str, Group | Verb] = {
             "show-details": Verb("promptflow.cli.run:SHOW_DETAILS", "Show the inputs and outputs of a run's rows."),
             "show-metrics": Verb("promptflow.cli.run:SHOW_METRICS", "Show the metrics of a run."),
             "visualize": Verb("promptflow.cli.run:VISUALIZE", "Write an HTML page that compares runs."),
+            "export": Verb("promptflow.cli.run_export:EXPORT", "Write a run's rows as csv, jsonl or parquet."),
             "archive": Verb("promptflow.cli.run:ARCHIVE", "Hide a run from lists."),
             "restore": Verb("promptflow.cli.run:RESTORE", "Bring an archived run back."),
             "delete": Verb("promptflow.cli.run:DELETE", "Delete a run and its files for good."),

@@ -168,12 +168,15 @@ def _option_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--cache", choices=CACHE_MODES, help="How results of nodes are reused (auto).")
     parser.add_argument("--record", action="store_true", default=None, help="Keep every model call for a replay.")
     parser.add_argument("--compute", metavar="WHERE", help="Run the lines elsewhere: ray, ray://host:port.")
+    parser.add_argument(
+        "--export", metavar="FILE", help="At the end, write the rows there: .csv, .jsonl, .parquet, a url."
+    )
 
 
 def _create_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("-f", "--file", help="A run YAML file; flags and --set win over it.")
     parser.add_argument("--flow", help="A flow folder or file, a .prompty, or module:function.")
-    parser.add_argument("--data", help="The data: csv, tsv, json, jsonl, parquet or a folder of such files.")
+    parser.add_argument("--data", help="The data: csv, tsv, json, jsonl, parquet, a folder or a url.")
     parser.add_argument("--run", metavar="NAME", help="A run whose outputs (and data) are read as well.")
     parser.add_argument(
         "--column-mapping", action=KeyValues, nargs="+", metavar="INPUT=SOURCE",

@@ -18,7 +18,7 @@ _RUN_KEYS = (
     "$schema name display_name description tags properties flow data run column_mapping variant environment_variables "
     "connections init resources identity runtime status type"
 ).split()
-_PATHS = ("flow", "data", "environment_variables", "init")
+_PATHS = ("flow", "data", "environment_variables", "init", "export")
 _logger = logging.getLogger(__name__)
 
 

@@ -174,6 +174,12 @@ class RunOperations:
             file.write(f"{message}\n")
         return run
 
+    def export(self, name: str | Run, output: str | Path, format: str | None = None) -> int:
+        """Write the rows of a run to a path or url as csv, jsonl or parquet; how many they are."""
+        from promptflow.batch.export import export  # for this verb only
+
+        return export(self.get(name).folder, str(output), format)
+
     def visualize(self, runs: Run | str | Sequence[Run | str], html_path: str | Path | None = None) -> Path:
         """Write a page that compares runs, and open it in a browser unless ``html_path`` says where to write it."""
         from promptflow.client.visualize import render_page  # reads the page's files

@@ -11,6 +11,7 @@ from typing import Any
 
 from promptflow.batch.columns import check_mapping
 from promptflow.batch.errors import run_error
+from promptflow.batch.export import check_target, export
 from promptflow.batch.options import RunOptions
 from promptflow.batch.result import BatchResult
 from promptflow.batch.resume import previous_lines
@@ -57,6 +58,9 @@ def submit(workspace: Workspace, store: RunStore, run: Run, progress: Progress |
     """
     _check(run)
     options = RunOptions.of(run._options)
+    if options.export:
+        check_target(options.export)
+        run._options["export"] = options.export
     run._output_path = output_path(workspace, run)
     run.display_name = run.formatted_display_name()
     executor: Executor | None = None
@@ -79,6 +83,8 @@ def submit(workspace: Workspace, store: RunStore, run: Run, progress: Progress |
     finally:
         run._end_time = datetime.now().astimezone()
         _record_end(workspace, store, run)
+    if options.export and run._status == COMPLETED:
+        _export(run, options.export)
     return run
 
 
@@ -122,6 +128,14 @@ def _check(run: Run) -> None:
         raise ValidationException(f"{run.name!r} is no name for a run: it may not hold a path.")
     if not run.name.isprintable() or run.name[:1] in {"-", "@"}:  # a folder and a word of command lines
         raise ValidationException(f"{run.name!r} is no name for a run.", hint="letters, digits, - and _ always do")
+
+
+def _export(run: Run, target: str) -> None:
+    try:
+        export(run.folder, target)
+    except PromptflowException as error:
+        error.hint = f"the run is kept; then: pf run export {run.name} --output {shown(target)}"
+        raise
 
 
 def _record_end(workspace: Workspace, store: RunStore, run: Run) -> None:

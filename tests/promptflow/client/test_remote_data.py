@@ -8,7 +8,7 @@ import fsspec
 import pytest
 
 from promptflow.client import PFClient
-from promptflow.exceptions import PathNotFoundError
+from promptflow.exceptions import PathNotFoundError, UserErrorException
 
 ROWS = [{"x": "1"}, {"x": "2"}]
 
@@ -62,3 +62,31 @@ def test_a_file_url_is_a_path(client, echo, data):
     file = data("1")
     run = client.run(flow=echo, data=f"file://{file}")
     assert run.data == str(file)
+
+
+def test_a_run_writes_its_rows_to_a_url(client, echo, data):
+    url = f"memory://{uuid.uuid4().hex}/rows.csv"
+    client.run(flow=echo, data=data("1", "bad"), export=url)
+    with fsspec.open(url, "rb") as file:
+        lines = file.read().decode().splitlines()
+    assert lines[:2] == ["line_number,inputs.x,outputs.o,status,error", "0,1,<1>,Completed,"]
+
+
+def test_a_path_of_an_export_is_relative_to_where_the_run_was_asked_for(client, echo, data, folder):
+    client.run(flow=echo, data=data("1"), export="out/rows.jsonl")
+    assert json.loads((folder / "out/rows.jsonl").read_text())["outputs.o"] == "<1>"
+
+
+@pytest.mark.parametrize("target", ["rows.xlsx", "nosuch://bucket/rows.csv"])
+def test_an_export_that_cannot_be_is_told_before_the_run(client, echo, data, target):
+    with pytest.raises(UserErrorException):
+        client.run(flow=echo, data=data("1"), export=target)
+    assert client.runs.list() == []
+
+
+def test_a_run_whose_export_fails_is_kept(client, echo, data, folder):
+    (folder / "file").write_text("in the way")
+    with pytest.raises(UserErrorException) as caught:
+        client.run(flow=echo, data=data("1"), name="kept", export="file/rows.csv")
+    assert "pf run export kept --output" in caught.value.hint
+    assert client.runs.get("kept").status == "Completed"
