@@ -15,12 +15,13 @@ PromptflowException
 │   ├── ToolLoadError                     a tool file cannot be imported
 │   ├── ToolExecutionError                user code in a node raised
 │   ├── FlexFlowExecutionError            user code in a flex flow raised
-│   ├── NodeTimeoutError · LineExecutionTimeoutError · BatchExecutionTimeoutError
+│   ├── NodeTimeoutError · LineExecutionTimeoutError · BatchExecutionTimeoutError · WorkerDiedError
 │   ├── FailedToImportModule · FlowEntryInitializationError · InvalidAggregationFunction · SingleNodeValidationError
 │   ├── CoreError                         ConnectionNotFoundError · InvalidConnectionError · MissingRequiredInputError
 │   │                                     GenerateFlowMetaJsonError · ChatAPIInvalidRoleError · JinjaTemplateError …
 │   ├── LLMError · WrappedOpenAIError     the model's server said no
 │   ├── RunExistsError · RunNotFoundError · RunOperationError
+│   ├── ReplayMiss · TapeError            a replay needs what its tape does not hold; a tape is damaged
 │   ├── WorkspaceError                    folder, database or disk: unreadable, full, newer, gone
 │   ├── ResolveToolError                  a node's tool could not be loaded; its codes follow the inner error
 │   └── MissingExtraError                 an optional dependency is not installed
@@ -395,6 +396,12 @@ class LineExecutionTimeoutError(UserErrorException): ...
 class BatchExecutionTimeoutError(UserErrorException): ...
 
 
+class WorkerDiedError(UserErrorException):
+    """The process that ran a line died: a signal, an exit code, the memory limit."""
+
+    default_target = ErrorTarget.BATCH
+
+
 class FlowOutputUnserializable(UserErrorException): ...
 
 
@@ -602,6 +609,14 @@ class InvalidRunError(RunOperationError): ...
 
 class RunArgumentError(ValidationException, ValueError):
     """Arguments of a run that do not go together; a ValueError too, as it used to be."""
+
+
+class ReplayMiss(UserErrorException):
+    """A replay was asked for a call that is not on its tape, or for a connection. No call was made."""
+
+
+class TapeError(ValidationException):
+    """A tape cannot be read, or is damaged."""
 
 
 class PathNotFoundError(ValidationException, FileNotFoundError):

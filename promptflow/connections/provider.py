@@ -16,6 +16,7 @@ from promptflow.connections.references import resolved, variable_name
 from promptflow.connections.store import ConnectionStore, not_found
 from promptflow.connections.yamlform import from_mapping
 from promptflow.exceptions import ConnectionNotFoundError, UserErrorException, ValidationException
+from promptflow.tape.current import current
 from promptflow.workspace import Workspace
 
 CONNECTIONS_FILE = "PROMPTFLOW_CONNECTIONS"
@@ -47,6 +48,14 @@ def get_connection(name: Any, workspace: Workspace, environ: Mapping[str, str] =
     Asked in this order: PROMPTFLOW_CONNECTIONS (a JSON file), PROMPTFLOW_ENCODED_CONNECTIONS, the built-in ``local``,
     PF_HTTP_CONNECTION_PROVIDER_ENDPOINT, the workspace, variables such as ``NAME_API_KEY``.
     """
+    tape = current()
+    if tape is None:
+        return _find(name, workspace, environ)
+    found: _Connection = tape.connection(name, lambda: _find(name, workspace, environ), from_dict)
+    return found
+
+
+def _find(name: Any, workspace: Workspace, environ: Mapping[str, str]) -> _Connection:
     if not isinstance(name, str):
         return _as_connection(name)
     found = _given(name, environ)

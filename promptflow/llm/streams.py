@@ -12,7 +12,7 @@ from typing import Any
 from promptflow.exceptions import WrappedOpenAIError
 from promptflow.llm.background import stream_loop
 from promptflow.llm.response import ApiObject
-from promptflow.llm.transport import EventStream
+from promptflow.llm.transport import Events
 from promptflow.tracing.spans import Span
 
 _open: weakref.WeakSet[ChunkStream] = weakref.WeakSet()
@@ -32,7 +32,7 @@ class ChunkStream:
     coroutine, never waits for itself.
     """
 
-    def __init__(self, events: EventStream, chunk_class: type[ApiObject], call: Span) -> None:
+    def __init__(self, events: Events, chunk_class: type[ApiObject], call: Span) -> None:
         self._events = events
         self._chunk_class = chunk_class
         self._call = call

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import orjson
 
@@ -16,6 +16,7 @@ from promptflow.llm.http import aiohttp
 from promptflow.llm.pool import session
 from promptflow.llm.retry import RetryPolicy
 from promptflow.llm.sse import EventParser, EventTooLong
+from promptflow.tape.current import current
 
 logger = logging.getLogger(__name__)
 
@@ -38,8 +39,7 @@ async def post(
     to_error: ToError = user_error,
 ) -> dict[str, Any]:
     """Send ``body`` as JSON; the answer's JSON. Raises what ``to_error`` makes once the policy gives up."""
-    data = encode(body)
-    return await _retrying(lambda: _exchange("POST", target, data, timeout), target, retries, to_error)
+    return await _ask("POST", target, encode(body), timeout, retries, to_error)
 
 
 async def get(
@@ -50,15 +50,45 @@ async def get(
     to_error: ToError = user_error,
 ) -> dict[str, Any]:
     """The JSON object at a URL. Raises as `post`."""
-    return await _retrying(lambda: _exchange("GET", target, None, timeout), target, retries, to_error)
+    return await _ask("GET", target, None, timeout, retries, to_error)
 
 
 async def open_stream(
     target: Endpoint, body: dict[str, Any], *, timeout: float | None = None, retries: RetryPolicy = DEFAULT_RETRIES
-) -> EventStream:
+) -> Events:
     """Send ``body`` as JSON; the answer comes in events. Retried until it has begun, not after."""
     data = encode(body)
-    return EventStream(await _retrying(lambda: _send("POST", target, data, timeout), target, retries, user_error))
+
+    async def live(to_error: ToError) -> Events:
+        return EventStream(await _retrying(lambda: _send("POST", target, data, timeout), target, retries, to_error))
+
+    tape = current()
+    if tape is None:
+        return await live(user_error)
+    from promptflow.llm import taped  # few calls are recorded or replayed
+
+    return await taped.stream(tape, target, data, live)
+
+
+async def _ask(
+    method: str, target: Endpoint, data: bytes | None, timeout: float | None, retries: RetryPolicy, to_error: ToError
+) -> dict[str, Any]:
+    def live(to_error: ToError) -> Awaitable[dict[str, Any]]:
+        return _retrying(lambda: _exchange(method, target, data, timeout), target, retries, to_error)
+
+    tape = current()
+    if tape is None:
+        return await live(to_error)
+    from promptflow.llm import taped  # few calls are recorded or replayed
+
+    return await taped.exchange(tape, method, target, data, live, to_error)
+
+
+class Events(Protocol):
+    """An answer that comes in events."""
+
+    async def read(self) -> list[dict[str, Any]] | None: ...
+    def close(self) -> None: ...
 
 
 class EventStream:

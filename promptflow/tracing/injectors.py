@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Callable, Sequence
-from importlib.abc import Loader, MetaPathFinder
-from importlib.machinery import ModuleSpec
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
 from promptflow.tracing.decorate import traced
+from promptflow.tracing.on_import import forget, when_imported
 from promptflow.tracing.responses import record_answer
 from promptflow.tracing.spans import Span
 from promptflow.tracing.streams import TracedAsyncIterator, TracedIterator
@@ -48,60 +47,19 @@ _LANGCHAIN = "langchain_core.callbacks.manager"
 
 def inject() -> None:
     """Patch them, now or when they are imported. Doing it again does nothing."""
-    waiting = [name for name in (*_METHODS, _LANGCHAIN) if not _patch_loaded(name)]
-    if waiting and not any(isinstance(finder, _Finder) for finder in sys.meta_path):
-        sys.meta_path.insert(0, _Finder())
+    for name in (*_METHODS, _LANGCHAIN):
+        when_imported(name, _patch)
 
 
 def recover() -> None:
     """Undo :func:`inject`."""
-    sys.meta_path[:] = [finder for finder in sys.meta_path if not isinstance(finder, _Finder)]
+    forget(_patch)
     for module_name, methods in _METHODS.items():
         for class_name, method, _, _ in methods:
             cls = getattr(sys.modules.get(module_name), class_name, None)
             original = getattr(getattr(cls, method, None), "_original", None)
             if original is not None:
                 setattr(cls, method, original)
-
-
-class _Finder(MetaPathFinder):
-    """Lets other finders find the SDK's modules, and patches them once they are loaded."""
-
-    def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
-        if name not in _METHODS and name != _LANGCHAIN:
-            return None
-        for finder in sys.meta_path:
-            spec = finder.find_spec(name, path, target) if finder is not self else None
-            if spec is not None:
-                if spec.loader is not None:
-                    spec.loader = _PatchingLoader(spec.loader)
-                return spec
-        return None
-
-
-class _PatchingLoader(Loader):
-    def __init__(self, loader: Any) -> None:
-        self._loader = loader
-
-    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
-        module: ModuleType | None = self._loader.create_module(spec)
-        return module
-
-    def exec_module(self, module: ModuleType) -> None:
-        # Afterwards nothing of ours is left in the module's spec: inspect and pkgutil ask its loader for the source.
-        if module.__spec__ is not None:
-            module.__spec__.loader = self._loader
-        module.__loader__ = self._loader
-        self._loader.exec_module(module)
-        _patch(module)
-
-
-def _patch_loaded(name: str) -> bool:
-    module = sys.modules.get(name)
-    if module is None or getattr(getattr(module, "__spec__", None), "_initializing", False):
-        return False
-    _patch(module)
-    return True
 
 
 def _patch(module: ModuleType) -> None:

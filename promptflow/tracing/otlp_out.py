@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from promptflow.tracing import bridge, otlp, spool
+from promptflow.tracing.aside import aside
 from promptflow.tracing.payload import dumps
 
 if TYPE_CHECKING:
@@ -114,7 +115,7 @@ def _post(url: str, body: bytes, headers: Mapping[str, str]) -> str:
     for pause in (0.0, *_RETRIES):
         sleep(pause)
         try:
-            with urlopen(Request(url, body, dict(headers), method="POST"), timeout=10):
+            with aside(), urlopen(Request(url, body, dict(headers), method="POST"), timeout=10):
                 return ""
         except HTTPError as error:
             with error:

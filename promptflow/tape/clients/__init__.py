@@ -1,0 +1,1 @@
+"""HTTP libraries whose calls go by the tape: one file each."""
