@@ -45,6 +45,14 @@ class Bench:
         """Our command."""
         return run([str(OURS / "pf"), *words], {**self.env, **variables}, self.work, timeout, look)
 
+    def start(self, *words: str, out: Path) -> subprocess.Popen[bytes]:
+        """Our command, started; what it says goes to the file ``out``."""
+        with out.open("wb") as file:
+            return subprocess.Popen(
+                [str(OURS / "pf"), *words], env=self.env, cwd=self.work, stdin=subprocess.DEVNULL, stdout=file,
+                stderr=subprocess.STDOUT,
+            )  # fmt: skip
+
     def batch(self, flow: str, rows: int, *words: str, timeout: float = 300, look: Look | None = None) -> Cost:
         """``pf run create`` over so many rows; ok when the run is completed."""
         cost = self.pf(*self.create(flow, rows), *words, timeout=timeout, look=look)

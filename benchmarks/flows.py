@@ -49,6 +49,91 @@ nodes:
   api: chat
   inputs: {model: m, temperature: 0, max_tokens: 64, question: "${inputs.question}"}
 """
+LLM3 = (
+    LLM.replace("${ask.output}", "${third.output}")
+    + """
+- name: second
+  type: llm
+  source: {type: code, path: ask.jinja2}
+  connection: bench
+  api: chat
+  inputs: {model: m, temperature: 0, question: "${ask.output}"}
+- name: third
+  type: llm
+  source: {type: code, path: ask.jinja2}
+  connection: bench
+  api: chat
+  inputs: {model: m, temperature: 0, question: "${second.output}"}
+"""
+)
+# Every call is another one, so that the model's server can tell which were repeated.
+CALLS = """
+inputs:
+  question: {type: string}
+  n: {type: int}
+outputs:
+  answer: {type: string, reference: "${join.output}"}
+nodes:
+- name: clean
+  type: python
+  source: {type: code, path: clean.py}
+  inputs: {question: "${inputs.question}"}
+- name: first
+  type: llm
+  source: {type: code, path: first.jinja2}
+  connection: bench
+  api: chat
+  inputs: {model: m, temperature: 0, text: "${clean.output}"}
+- name: repeat
+  type: python
+  source: {type: code, path: repeat.py}
+  inputs: {text: "${first.output}", n: "${inputs.n}"}
+- name: second
+  type: llm
+  source: {type: code, path: second.jinja2}
+  connection: bench
+  api: chat
+  inputs: {model: m, temperature: 0, text: "${clean.output}"}
+- name: join
+  type: python
+  source: {type: code, path: join.py}
+  inputs: {parts: "${repeat.output}", head: "${second.output}"}
+"""
+# The same without asyncio: a tool that blocks its thread.
+BLOCKING = """
+inputs:
+  question: {type: string}
+  n: {type: int}
+outputs:
+  answer: {type: string, reference: "${second.output}"}
+nodes:
+- name: first
+  type: python
+  source: {type: code, path: ask.py}
+  inputs: {text: "${inputs.question}", url: MODEL_URL}
+- name: second
+  type: python
+  source: {type: code, path: ask.py}
+  inputs: {text: "${first.output}", url: MODEL_URL}
+"""
+ASK = """
+import http.client
+import json
+import threading
+
+from promptflow.core import tool
+
+OWN = threading.local()
+
+
+@tool
+def ask(text: str, url: str) -> str:
+    if not hasattr(OWN, "connection"):
+        OWN.connection = http.client.HTTPConnection(url.removeprefix("http://"))
+    body = json.dumps({"messages": [{"role": "user", "content": text}]})
+    OWN.connection.request("POST", "/v1/chat/completions", body)
+    return json.load(OWN.connection.getresponse())["choices"][0]["message"]["content"]
+"""
 EVALUATION = """
 inputs:
   question: {type: string, default: a}
@@ -66,19 +151,50 @@ nodes:
   inputs: {scores: "${grade.output}"}
   aggregation: true
 """
+CLEAN = """
+from promptflow.core import tool
+
+
+@tool
+def clean(question: str) -> str:
+    return " ".join(question.split()).lower()
+"""
+REPEAT = """
+from promptflow.core import tool
+
+
+@tool
+def repeat(text: str, n: int) -> list:
+    return [text] * n
+"""
+JOIN = """
+from promptflow.core import tool
+
+
+@tool
+def join(parts: list, head: str) -> str:
+    return head + ": " + ", ".join(parts)
+"""
 FILES = {
     "tiny/flow.dag.yaml": TINY,
     "tiny/shout.py": "from promptflow.core import tool\n\n\n@tool\ndef shout(text: str) -> str:\n"
     "    return text.upper()\n",
     "py3/flow.dag.yaml": PYTHON,
-    "py3/clean.py": "from promptflow.core import tool\n\n\n@tool\ndef clean(question: str) -> str:\n"
-    "    return ' '.join(question.split()).lower()\n",
-    "py3/repeat.py": "from promptflow.core import tool\n\n\n@tool\ndef repeat(text: str, n: int) -> list:\n"
-    "    return [text] * n\n",
-    "py3/join.py": "from promptflow.core import tool\n\n\n@tool\ndef join(parts: list, head: str) -> str:\n"
-    "    return head + ': ' + ', '.join(parts)\n",
+    "py3/clean.py": CLEAN,
+    "py3/repeat.py": REPEAT,
+    "py3/join.py": JOIN,
     "llm/flow.dag.yaml": LLM,
     "llm/ask.jinja2": "system:\nYou are a terse assistant.\n\nuser:\n{{question}}\n",
+    "llm3/flow.dag.yaml": LLM3,
+    "llm3/ask.jinja2": "user:\n{{question}}\n",
+    "calls/flow.dag.yaml": CALLS,
+    "calls/clean.py": CLEAN,
+    "calls/repeat.py": REPEAT,
+    "calls/join.py": JOIN,
+    "calls/first.jinja2": "user:\nfirst {{text}}\n",
+    "calls/second.jinja2": "user:\nsecond {{text}}\n",
+    "blocking/flow.dag.yaml": BLOCKING,
+    "blocking/ask.py": ASK,
     "eval/flow.dag.yaml": EVALUATION,
     "eval/grade.py": "from promptflow.core import tool\n\n\n@tool\ndef grade(question: str, answer: str) -> float:\n"
     "    return 1.0 if question[:3].lower() in answer.lower() else 0.0\n",
@@ -92,7 +208,7 @@ def write_flows(folder: Path, model_url: str) -> None:
     for name, text in FILES.items():
         file = folder / name
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text.lstrip("\n"), encoding="utf-8")
+        file.write_text(text.lstrip("\n").replace("MODEL_URL", model_url), encoding="utf-8")
     connection = f"name: bench\ntype: open_ai\napi_key: not-a-secret\nbase_url: {model_url}/v1\n"
     (folder / "connection.yaml").write_text(connection, encoding="utf-8")
 

@@ -13,9 +13,11 @@ import sys
 from collections.abc import Callable
 
 from benchmarks.bench import WORK, Bench
+from benchmarks.cached import cached
 from benchmarks.figures import Figure, show
 from benchmarks.in_process import in_process
 from benchmarks.llm_batch import llm_batch
+from benchmarks.million import million
 from benchmarks.model import model
 from benchmarks.python_batch import evaluation, python_batch
 from benchmarks.startup import flow_test, imports, version
@@ -29,6 +31,8 @@ PARTS: tuple[Callable[[Bench], list[Figure]], ...] = (
     python_batch,
     evaluation,
     llm_batch,
+    cached,
+    million,
 )
 
 
