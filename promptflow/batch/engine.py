@@ -125,6 +125,10 @@ def run_lines(
 
 def _transport(executor: Executor, options: RunOptions) -> Transport:
     # Loaded when chosen: a flow of plain Python must not pay for asyncio, nor either of them for processes.
+    if options.workers:
+        from promptflow.batch.processes import start_processes
+
+        return start_processes
     if executor.prefers_async:
         from promptflow.batch.tasks import start_tasks
 

@@ -123,9 +123,8 @@ def load_executor(
     lookup = Recorded(provider or (lambda name: get_connection(name, workspace)))
     known = source_of(source)
     folder = None if code is None else str(Path(code).resolve())
-    given = Origin(
-        known or "", folder, variant, connections, overrides, init, environment_variables, found=lookup.found
-    )
+    given = Origin(known or "", folder, variant, connections, overrides, init, environment_variables)
+    given = replace(given, home=str(workspace.home), database_url=workspace.database_url, found=lookup.found)
     executor = _load(source, given, workspace, lookup, node_concurrency, _stack)
     if known is not None:
         executor.origin = replace(given, merged=_merged_folder_of(executor.flow))
@@ -134,7 +133,7 @@ def load_executor(
 
 def load_again(origin: Origin, workspace: Workspace | None = None) -> Executor:
     """Load what another process has loaded, with the connections that it found."""
-    workspace = workspace or Workspace.open()
+    workspace = workspace or Workspace.open(origin.home, origin.database_url)
 
     def lookup(name: str) -> Connection:
         found = origin.found.get(name) if isinstance(name, str) else None

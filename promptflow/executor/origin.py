@@ -16,7 +16,8 @@ class Origin:
     """Arguments of `load_executor`, all of which can be pickled.
 
     ``found`` holds the connections that were looked up meanwhile, with their secrets: it is for pipes, not for files.
-    ``merged`` is the folder of the flow with its additional includes, where it has any.
+    ``merged`` is the folder of the flow with its additional includes, where it has any; ``home`` and ``database_url``
+    are the workspace's.
     """
 
     source: str
@@ -27,6 +28,8 @@ class Origin:
     init: Mapping[str, Any] | None = None
     environment_variables: Mapping[str, Any] | None = None
     merged: str | None = None
+    home: str | None = None
+    database_url: str | None = field(default=None, repr=False)
     found: dict[str, Connection] = field(default_factory=dict, repr=False)
 
 

@@ -27,7 +27,7 @@ class Workspace:
 
     def __init__(self, home: Home, database_url: str = "") -> None:
         self.paths = home
-        self._database_url = database_url
+        self.database_url = database_url  # empty: the SQLite file of the folder
 
     @classmethod
     def open(cls, home: str | Path | None = None, database_url: str | None = None) -> Workspace:
@@ -64,7 +64,7 @@ class Workspace:
     def db(self) -> Database:
         from promptflow.workspace.db import Database, sqlite_url
 
-        return Database(self._database_url or sqlite_url(self.paths.database))
+        return Database(self.database_url or sqlite_url(self.paths.database))
 
     @cached_property
     def store(self) -> Store:

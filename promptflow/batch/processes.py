@@ -1,0 +1,225 @@
+"""Lines in worker processes: for tools that need a processor each, or that may crash, hang or eat all memory.
+
+A line fails for what happened to its process only if it was alone in a fresh one. What else was in flight in a process
+that died, or that was out of memory, runs again in a process of its own, with the nodes that had ended taken as they
+were.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from promptflow.contracts.run import RunInfo, Status
+from promptflow.exceptions import UserErrorException, WorkerDiedError
+from promptflow.executor.guarded import failed_line, line_timeout
+from promptflow.executor.line import now
+from promptflow.executor.threads import start_daemon
+from promptflow.executor.worker import Setup
+from promptflow.executor.worker_process import WorkerProcess
+from promptflow.llm import background
+from promptflow.tracing.spans import context_attributes
+
+if TYPE_CHECKING:
+    from promptflow.batch.engine import Batch
+
+TASKS = 64  # lines at once in all workers together where they wait for models
+_GRACE = 2.0  # seconds past its time in which an async line may end by itself
+
+
+@dataclass
+class _Line:
+    """A line, and what is known of its nodes."""
+
+    number: int
+    row: Mapping[str, Any]
+    known: dict[str, RunInfo]
+    start: datetime = field(default_factory=now)
+
+
+def start_processes(batch: Batch) -> Callable[[], float]:
+    """Start the workers. There is nothing to watch: their loop sees who is out of time."""
+
+    def run() -> None:
+        try:
+            background.run(_Pool(batch).run())
+        except BaseException as error:  # handed to the calling thread
+            batch.fail(error)
+        finally:
+            batch.ended.set()
+
+    start_daemon("workers", run)
+    return lambda: 3600.0
+
+
+class _Pool:
+    """The workers of one batch. All of it runs on one event loop."""
+
+    def __init__(self, batch: Batch) -> None:
+        self._batch = batch
+        self._setup = _setup_of(batch)
+        self._environment = {k: v for k, v in os.environ.items() if k not in batch.executor.environment}
+        self._workers: set[WorkerProcess] = set()
+        self._suspects: deque[_Line] = deque()
+        self._quarantine: asyncio.Task[None] | None = None
+        self._ended = False  # no line is left
+        batch.cancel = self._kill_all
+
+    async def run(self) -> None:
+        count = max(1, self._batch.options.workers)
+        seats = [asyncio.ensure_future(self._seat(self._lines_of(i, count))) for i in range(count)]
+        try:
+            for seat in asyncio.as_completed(seats):
+                try:
+                    await seat
+                except Exception as error:
+                    self._batch.fail(error)
+            if self._quarantine is not None:
+                await self._quarantine
+        finally:
+            self._kill_all()
+
+    def _lines_of(self, index: int, workers: int) -> int:
+        """How many lines this worker runs at once."""
+        asked = self._batch.options.concurrency
+        if asked is None:
+            asked = TASKS if self._batch.executor.prefers_async else workers
+        return asked // workers + (index < asked % workers)
+
+    async def _seat(self, at_once: int) -> None:
+        """Keep a worker at work until no line is left."""
+        while at_once and not self._ended:
+            line = self._next()
+            if line is None:
+                return
+            worker = await self._started()
+            pulls = [self._pull(worker, line if i == 0 else None) for i in range(at_once)]
+            try:
+                await asyncio.gather(*pulls)
+            finally:
+                await self._end(worker)
+
+    async def _pull(self, worker: WorkerProcess, line: _Line | None) -> None:
+        while (line := line or (self._next() if worker.usable else None)) is not None:
+            await self._run(worker, line)
+            line = None
+
+    def _next(self) -> _Line | None:
+        found = self._batch.next_line()
+        if found is None:
+            self._ended = True
+            return None
+        return _Line(*found, dict(self._batch.known.get(found[0], {})))
+
+    # -- one line -------------------------------------------------------------------------------------------------
+    async def _run(self, worker: WorkerProcess, line: _Line, *, alone: bool = False) -> None:
+        """Run a line to its result, or hand it to quarantine where others may be to blame."""
+        line.start = now()
+        blamed = alone and worker.ran == 0
+        seconds = self._batch.options.line_timeout
+        try:
+            async with asyncio.timeout(seconds + (_GRACE if self._batch.executor.prefers_async else 0)):
+                reply = await worker.run(line.number, line.row, line.known, lambda *told: self._node_ended(line, *told))
+        except TimeoutError:
+            worker.usable = False
+            if blamed or await worker.responds():
+                self._failed(line, line_timeout(line.number, seconds))
+            else:  # it holds the whole process up, and others with it
+                worker.kill()
+                self._suspect(line, alone)
+        except WorkerDiedError as error:
+            if blamed:
+                self._failed(line, error)
+            else:
+                self._suspect(line, alone)
+        else:
+            worker.usable = worker.usable and not reply.out_of_memory
+            if reply.out_of_memory and not blamed:  # others may have taken the memory
+                self._suspect(line, alone)
+            else:
+                self._batch.hand_on(reply.result, line.row, reply.printed)
+
+    def _node_ended(self, line: _Line, info: RunInfo, as_it_was: bool) -> None:
+        if as_it_was:  # else it must run again, if the line must
+            if info.status in (Status.Completed, Status.Bypassed):
+                line.known[info.node] = info
+            self._batch.node_ended(info)
+
+    def _failed(self, line: _Line, error: UserErrorException) -> None:
+        batch = self._batch
+        result = failed_line(batch.executor, line.row, line.number, batch.run_id, error, line.start)
+        result.node_run_infos = dict(line.known)
+        batch.hand_on(result, line.row, "")
+
+    # -- lines that were in flight when their process died --------------------------------------------------------
+    def _suspect(self, line: _Line, first: bool) -> None:
+        if first:
+            self._suspects.appendleft(line)
+        else:
+            self._suspects.append(line)
+        if self._quarantine is None or self._quarantine.done():
+            self._quarantine = asyncio.ensure_future(self._run_suspects())
+
+    async def _run_suspects(self) -> None:
+        """Run them one at a time. One that ends its process fails if that was fresh, and else gets a fresh one."""
+        worker: WorkerProcess | None = None
+        try:
+            while self._suspects and not self._batch.given_up:
+                line = self._suspects.popleft()
+                if worker is None or not worker.usable:
+                    worker = await self._renewed(worker)
+                _logger.info("Line %d runs again, in a process of its own.", line.number)
+                await self._run(worker, line, alone=True)
+        except Exception as error:
+            self._batch.fail(error)
+        finally:
+            if worker is not None:
+                await self._end(worker)
+
+    # -- processes ------------------------------------------------------------------------------------------------
+    async def _renewed(self, worker: WorkerProcess | None) -> WorkerProcess:
+        if worker is not None:
+            await self._end(worker)
+        return await self._started()
+
+    async def _started(self) -> WorkerProcess:
+        worker = WorkerProcess(self._setup, self._environment)
+        self._workers.add(worker)
+        await worker.ready()
+        return worker
+
+    async def _end(self, worker: WorkerProcess) -> None:
+        await worker.end()
+        self._workers.discard(worker)
+
+    def _kill_all(self) -> None:
+        for worker in list(self._workers):
+            worker.kill()
+
+
+def _setup_of(batch: Batch) -> Setup:
+    origin = batch.executor.origin
+    if origin is None:
+        raise UserErrorException(
+            "Worker processes cannot load a function of the main script, of a notebook or inside another one.",
+            hint="put it into a module of its own, or run without workers",
+        )
+    return Setup(
+        origin,
+        batch.run_id,
+        path=tuple(sys.path),
+        line_timeout=batch.options.line_timeout,
+        memory_limit=batch.options.memory_limit,
+        context=dict(context_attributes()),
+        log_level=logging.getLogger("promptflow").getEffectiveLevel(),
+    )
+
+
+_logger = logging.getLogger(__name__)
