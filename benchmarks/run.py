@@ -21,6 +21,7 @@ from benchmarks.million import million
 from benchmarks.model import model
 from benchmarks.python_batch import evaluation, python_batch
 from benchmarks.startup import flow_test, imports, version
+from benchmarks.unused import unused
 
 LATENCY = 0.2
 PARTS: tuple[Callable[[Bench], list[Figure]], ...] = (
@@ -33,6 +34,7 @@ PARTS: tuple[Callable[[Bench], list[Figure]], ...] = (
     llm_batch,
     cached,
     million,
+    unused,
 )
 
 
