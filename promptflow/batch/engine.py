@@ -12,9 +12,11 @@ import threading
 import time
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from promptflow.batch.in_flight import InFlight
 from promptflow.batch.options import RunOptions
 from promptflow.contracts.run import LineResult, RunInfo
 from promptflow.exceptions import BatchExecutionTimeoutError
@@ -39,6 +41,7 @@ class Batch:
     and again, which says how many seconds it may sleep. It takes lines by `next_line`, hands on each result once,
     reports by `fail` what is fatal for all, sets ``cancel`` to what ends lines in flight, and sets ``ended`` when
     no line is left. ``known`` holds records of nodes, by line, that ended before the run was interrupted.
+    ``set_aside`` are lines that were in flight when the run's process died.
     """
 
     executor: Executor
@@ -49,6 +52,8 @@ class Batch:
     skip: Container[int] = ()
     known: Known = field(default_factory=dict)
     on_node: NodeEnded | None = None
+    in_flight: InFlight | None = None
+    set_aside: dict[int, Row] = field(default_factory=dict)
     ended: threading.Event = field(default_factory=threading.Event)
     lock: threading.Lock = field(default_factory=threading.Lock)
     stopping: bool = False  # no new lines
@@ -61,8 +66,14 @@ class Batch:
         """The next line to run; None when there is none, or when the batch is to stop."""
         with self.lock:
             for number, row in () if self.stopping else self.lines:
-                if number not in self.skip:
-                    return number, row
+                if number in self.skip:
+                    continue
+                if self.in_flight is not None:
+                    if number in self.in_flight.before and number not in self.set_aside:
+                        self.set_aside[number] = row
+                        continue
+                    self.in_flight.start(number)
+                return number, row
         return None
 
     def attempt(self, number: int) -> Attempt:
@@ -77,9 +88,16 @@ class Batch:
             self.on_node(info)
 
     def hand_on(self, result: LineResult, row: Row, printed: str) -> None:
+        """A line ended."""
         with self.lock:
-            if not self.given_up:
-                self.done(result, row, printed)
+            self.hand_on_locked(result, row, printed)
+
+    def hand_on_locked(self, result: LineResult, row: Row, printed: str) -> None:
+        """As `hand_on`, for who holds the lock."""
+        if not self.given_up:
+            self.done(result, row, printed)
+            if self.in_flight is not None and result.run_info.index is not None:
+                self.in_flight.end(result.run_info.index)
 
     def give_up(self) -> None:
         """End the lines in flight as far as that can be done; their results are not wanted any more."""
@@ -103,24 +121,43 @@ def run_lines(
     skip: Container[int] = (),
     known: Known | None = None,
     on_node: NodeEnded | None = None,
+    in_flight: Path | None = None,
 ) -> bool:
     """Run every line not in ``skip``; ``done(result, row, printed)`` gets each result, one at a time, as they come.
 
     ``on_node`` gets the record of every node when it ends, from any thread, except those that ``known`` holds by
-    line number. Returns False when Ctrl-C stopped it early. Raises BatchExecutionTimeoutError after
-    ``options.batch_timeout``, and what ``lines`` or ``done`` raise; lines in flight are finished first, except at the
-    timeout.
+    line number. ``in_flight`` is the file with the numbers of the lines at work: those that a process before left in
+    it run at the end, in a process of their own. Returns False when Ctrl-C stopped it early. Raises
+    BatchExecutionTimeoutError after ``options.batch_timeout``, and what ``lines`` or ``done`` raise; lines in flight
+    are finished first, except at the timeout.
     """
     batch = Batch(executor, iter(lines), done, run_id, options, skip, known or {}, on_node)
+    deadline = time.monotonic() + options.batch_timeout if options.batch_timeout else None
+    if in_flight is not None and not options.workers:  # a worker that dies costs no more than its lines
+        batch.in_flight = InFlight(in_flight)
     try:
         with routed_output(), _finishing_on_interrupt(batch):
-            _wait(batch, _transport(executor, options)(batch))
+            _wait(batch, _transport(executor, options)(batch), deadline)
+            if batch.set_aside and not batch.stopping:
+                _wait(batch, _start_apart(batch), deadline)
     except BaseException:
         batch.give_up()
         raise
+    finally:
+        if batch.in_flight is not None:
+            batch.in_flight.close(ended=skip)
     if batch.failure is not None:
         raise batch.failure
     return not batch.interrupted
+
+
+def _start_apart(batch: Batch) -> Callable[[], float]:
+    """Run the lines set aside, where they cannot end this process."""
+    batch.lines = iter(list(batch.set_aside.items()))
+    batch.ended.clear()
+    if batch.executor.origin is not None:
+        batch.options = replace(batch.options, workers=1)
+    return _transport(batch.executor, batch.options)(batch)
 
 
 def _transport(executor: Executor, options: RunOptions) -> Transport:
@@ -138,15 +175,13 @@ def _transport(executor: Executor, options: RunOptions) -> Transport:
     return start_threads
 
 
-def _wait(batch: Batch, watch: Callable[[], float]) -> None:
-    options = batch.options
-    deadline = time.monotonic() + options.batch_timeout if options.batch_timeout else None
+def _wait(batch: Batch, watch: Callable[[], float], deadline: float | None) -> None:
     while not batch.ended.is_set():
         # Short waits: a signal that the system gave to another thread is seen when this one wakes.
         batch.ended.wait(min(watch(), _left(deadline), 0.5))
         if deadline is not None and time.monotonic() >= deadline and not batch.ended.is_set():
             raise BatchExecutionTimeoutError(
-                f"The batch run failed due to timeout [{options.batch_timeout:g}s]. "
+                f"The batch run failed due to timeout [{batch.options.batch_timeout:g}s]. "
                 "Please adjust the timeout to a higher value.",
                 hint="set PF_BATCH_TIMEOUT_SEC",
             )

@@ -58,7 +58,7 @@ def start_threads(batch: Batch) -> Callable[[], float]:
                     if worker not in workers or batch.given_up:  # its line has failed already
                         return
                     worker.number = -1
-                    batch.done(result, row, output.text)
+                    batch.hand_on_locked(result, row, output.text)
         except _LineTimeout:
             return
         except BaseException as error:
@@ -86,7 +86,7 @@ def start_threads(batch: Batch) -> Callable[[], float]:
                     batch.executor, worker.row, worker.number, batch.run_id, error, worker.start or now()
                 )
                 workers.remove(worker)
-                batch.done(result, worker.row, "")
+                batch.hand_on_locked(result, worker.row, "")
                 start()
         for worker in late:
             _interrupt(worker.thread)

@@ -1,14 +1,11 @@
 import os
-import threading
-import time
 
 import pytest
 
 from promptflow.batch.engine import run_lines
 from promptflow.batch.options import RunOptions
-from promptflow.contracts.run import Status
 from promptflow.executor.loader import load_executor
-from tests.promptflow.batch.test_engine import THREADS, Results, rows
+from tests.promptflow.batch.test_engine import Results, rows
 
 
 @pytest.fixture
