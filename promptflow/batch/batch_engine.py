@@ -13,7 +13,7 @@ from promptflow.batch.run import flow_lines, run_batch
 from promptflow.connections.provider import from_dict
 from promptflow.exceptions import BulkRunException
 from promptflow.executor.loader import load_executor
-from promptflow.storage.folder import RunWriter
+from promptflow.storage.writer import RunWriter
 
 
 class BatchEngine:

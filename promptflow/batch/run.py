@@ -13,9 +13,11 @@ from promptflow.batch.engine import run_lines
 from promptflow.batch.lines import Lines, read_lines
 from promptflow.batch.options import RunOptions
 from promptflow.batch.result import BatchResult
+from promptflow.batch.resume import Attempts
 from promptflow.contracts.run import LineResult, RunInfo, Status
 from promptflow.exceptions import ToolExecutionError, error_to_dict
-from promptflow.storage.folder import RunWriter
+from promptflow.storage.numbers import Numbers
+from promptflow.storage.writer import RunWriter
 
 if TYPE_CHECKING:
     from promptflow.executor.loader import Executor
@@ -41,32 +43,51 @@ def run_batch(
     run_id: str,
     options: RunOptions,
     previous: Iterable[LineResult] = (),
+    attempts: Attempts | None = None,
     progress: Progress | None = None,
 ) -> BatchResult:
     """Run all lines, then the aggregation, writing records as they come.
 
-    ``previous`` are completed lines of an earlier run: written as they are, not run again. What stopped the batch as
-    a whole is the result's ``exception``; it is not raised.
+    ``previous`` are completed lines of an earlier run: written as they are, not run again. ``attempts`` are those at
+    this run: it goes on where they ended. What stopped the batch as a whole is the result's ``exception``; it is not
+    raised.
     """
     result = BatchResult(lines.total, _now())
     writer.expect(lines.total)
     kept = AggregationInputs()
 
-    def done(line: LineResult, row: Mapping[str, Any], printed: str = "") -> None:
-        writer.add_line(line, row, printed)
+    def count(line: LineResult) -> None:
         result.add(line)
         if executor.has_aggregation:
             kept.add(line)
+
+    def done(line: LineResult, row: Mapping[str, Any], printed: str = "") -> None:
+        writer.add_line(line, row, printed)
+        count(line)
         if progress is not None:
             progress(result)
 
     try:
-        reused: set[int] = set()
+        ended = Numbers()
+        if attempts is None:
+            writer.start(run_id)
+        else:
+            ended = _restore(attempts, writer, run_id, count)
+            result.reused_lines = len(ended)
         for line in previous:
-            reused.add(line.run_info.index or 0)
+            ended.add(line.run_info.index or 0)
+            result.reused_lines += 1
             done(line, {})
-        result.reused_lines = len(reused)
-        finished = run_lines(executor, lines, done, run_id=run_id, options=options, skip=reused)
+        finished = run_lines(
+            executor,
+            lines,
+            done,
+            run_id=run_id,
+            options=options,
+            skip=ended,
+            known=attempts.known if attempts is not None else None,
+            on_node=writer.add_node,
+        )
         if finished and executor.has_aggregation:
             _aggregate(executor, kept, writer, result, run_id)
         result.status = Status.Completed if finished else Status.Canceled
@@ -78,6 +99,15 @@ def run_batch(
         result.status, result.exception = Status.Failed, error
     result.end_time = _now()
     return result
+
+
+def _restore(attempts: Attempts, writer: RunWriter, run_id: str, count: Callable[[LineResult], None]) -> Numbers:
+    """Make the files of a run again from its journal, and open that to go on; the lines that have ended."""
+    for line in attempts.lines():
+        writer.add_line(line, {}, is_journaled=True)
+        count(line)
+    writer.go_on(run_id, attempts.forgotten, attempts.known)
+    return attempts.ended
 
 
 def _aggregate(

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from promptflow.storage.folder import LINE_NUMBER, RunFolder
+from promptflow.storage.folder import RunFolder
+from promptflow.storage.layout import LINE_NUMBER
 from promptflow.workspace.optional import need
 
 if TYPE_CHECKING:

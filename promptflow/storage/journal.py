@@ -139,7 +139,7 @@ class Journal:
 def read_journal(folder: Path) -> Iterator[tuple[int, bytes]]:
     """``(number of its segment, text)`` of every record that is whole, in the order in which they were written."""
     for number, path in segments(folder):
-        for text in _texts(path):
+        for text in read_segment(path):
             yield number, text
 
 
@@ -154,6 +154,13 @@ def segments(folder: Path) -> list[tuple[int, Path]]:
     return sorted(found.items())
 
 
+def read_segment(path: Path) -> Iterator[bytes]:
+    """The text of every record of one segment that is whole."""
+    for line in _lines(path):
+        if _is_whole(line):
+            yield line[9:-1]
+
+
 def _line(text: bytes) -> bytes:
     return b"%08x %b\n" % (zlib.crc32(text), text)
 
@@ -164,12 +171,6 @@ def _to_disk(file: int) -> None:
         os.fsync(file) if sys.platform == "darwin" else os.fdatasync(file)
     finally:
         os.close(file)
-
-
-def _texts(path: Path) -> Iterator[bytes]:
-    for line in _lines(path):
-        if _is_whole(line):
-            yield line[9:-1]
 
 
 def _is_whole(line: bytes) -> bool:

@@ -1,11 +1,11 @@
-"""A JSON-lines file that lines are added to in any order and that ends up sorted by line number."""
+"""Files of JSON lines: added to in any order and sorted in the end, appended to, read."""
 
 from __future__ import annotations
 
 import json
 import os
-from array import array
 from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -14,20 +14,27 @@ import orjson
 
 from promptflow.workspace.atomic import file_error
 
+SORTED_AT_ONCE = 4 << 20  # bytes
+_MOST_PARTS = 256  # files open at once
+# As Python's json writes, and orjson does not. Integers over 64 bits and lone surrogates are left to Python's; orjson
+# would read such an integer as a float.
+_BY_PYTHON = b'": '
 
 class SortedLines:
-    """Every `add` is one write that is on its way to the disk when it returns; `close` sorts.
+    """Every `add` is one write that is on its way to the disk when it returns; `close` sorts by line number.
 
-    The file is made with the first line. Only positions are held in memory. May be used from several threads.
+    The file is made with the first line, and ``link`` too, if given: a second name of the same file, where the file
+    system has that. May be used from several threads; the memory it takes does not grow.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, link: Path | None = None) -> None:
         self.path = path
+        self._link = link
         self._file = -1
         self._closed = False
         self._lock = Lock()
-        self._numbers = array("q")
-        self._ends = array("q")
+        self._least = self._most = -1
+        self._is_sorted = True
 
     def add(self, number: int, text: bytes) -> None:
         with self._lock:
@@ -35,9 +42,14 @@ class SortedLines:
                 raise ValueError(f"{self.path} is closed")
             if self._file < 0:
                 self._file = open_file(self.path, os.O_TRUNC)
+                self._least = self._most = number
+                self._give_link()
+            elif number <= self._most:
+                self._is_sorted = False
+                self._least = min(self._least, number)
+            else:
+                self._most = number
             write_all(self._file, text + b"\n", self.path)
-            self._numbers.append(number)
-            self._ends.append((self._ends[-1] if self._ends else 0) + len(text) + 1)
 
     def close(self) -> None:
         """Sort the file, all or nothing, and close it. The second time does nothing."""
@@ -47,16 +59,49 @@ class SortedLines:
                 return
             os.close(self._file)
             self._file = -1
-        numbers = self._numbers
-        if all(numbers[i] < numbers[i + 1] for i in range(len(numbers) - 1)):
+        if not self._is_sorted:
+            sort_lines(self.path, self._least, self._most)
+            self._give_link()
+
+    def _give_link(self) -> None:
+        if self._link is None:
             return
-        sorted_path = self.path.with_name(f".{self.path.name}.sorted")
-        with self.path.open("rb") as source, sorted_path.open("wb") as target:
-            for i in sorted(range(len(numbers)), key=numbers.__getitem__):
-                start = self._ends[i - 1] if i else 0
-                source.seek(start)
-                target.write(source.read(self._ends[i] - start))
-        os.replace(sorted_path, self.path)
+        fresh = self._link.with_name(f".{self._link.name}.link")
+        with suppress(OSError):  # some file systems have no second names
+            fresh.unlink(missing_ok=True)
+            os.link(self.path, fresh)
+            os.replace(fresh, self._link)
+            fresh.unlink(missing_ok=True)  # both were the same file already: then replacing does nothing
+
+
+def sort_lines(path: Path, least: int, most: int) -> None:
+    """Sort a JSON-lines file by ``line_number``, whose values lie between ``least`` and ``most``, all or nothing.
+
+    Lines are first shared out to files of some megabytes, and only one of these is in memory at a time.
+    """
+    count = min(_MOST_PARTS, path.stat().st_size // SORTED_AT_ONCE + 1)
+    parts = [path.with_name(f".{path.name}.{part}") for part in range(count)]
+    fresh = path.with_name(f".{path.name}.sorted")
+    try:
+        with ExitStack() as stack, path.open("rb") as source:
+            streams = [stack.enter_context(part.open("w+b")) for part in parts]
+            for line in source:
+                streams[(_number(line) - least) * count // (most - least + 1)].write(line)
+            with fresh.open("wb") as target:
+                for stream in streams:
+                    stream.seek(0)
+                    target.writelines(sorted(stream, key=_number))
+        os.replace(fresh, path)
+    except OSError as error:
+        raise file_error("sort", path, error) from error
+    finally:
+        for part in (*parts, fresh):
+            part.unlink(missing_ok=True)
+
+
+def _number(line: bytes) -> int:
+    number: int = from_json(line)["line_number"]
+    return number
 
 
 class AppendedFiles:
@@ -109,9 +154,14 @@ def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
     with stream:
         for line in stream:
             try:
-                yield orjson.loads(line)
-            except orjson.JSONDecodeError:
-                try:
-                    yield json.loads(line)  # lone surrogates and the like, which only Python's json reads
-                except ValueError:
-                    continue
+                yield from_json(line)
+            except ValueError:
+                continue
+
+
+def from_json(text: bytes) -> Any:
+    """What `to_json` wrote. Raises ValueError."""
+    if _BY_PYTHON not in text:
+        with suppress(orjson.JSONDecodeError):
+            return orjson.loads(text)
+    return json.loads(text)

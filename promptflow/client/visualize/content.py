@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from promptflow.entities.run import Run
-from promptflow.storage.folder import LINE_NUMBER, as_outputs
+from promptflow.storage.folder import as_outputs
+from promptflow.storage.layout import LINE_NUMBER
 
 MAX_ROWS = 5_000  # of a run; the failed ones first
 MAX_TEXT = 20_000  # characters of one value

@@ -1,5 +1,6 @@
 import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from promptflow.exceptions import (
     UserErrorException,
     ValidationException,
 )
-from promptflow.storage.folder import BATCH_SIZE, SMALL
+from promptflow.storage.writer import BATCH_SIZE, SMALL
 from promptflow.tracing import spool
 from tests.promptflow import flowkit
 
@@ -39,6 +40,7 @@ def test_a_run_keeps_inputs_outputs_and_records(client, echo, data):
         "flow_artifacts/000000001_000000001.jsonl",
         "flow_outputs/output.jsonl",
         "inputs.jsonl",
+        "journal/000000.log",
         "logs.txt",
         "meta.json",
         "metrics.json",
@@ -253,14 +255,27 @@ def test_resume_runs_only_what_did_not_complete(client, echo, evaluation, data):
     assert next(second.folder.lines())["root_run_id"] == "again"
 
 
-def test_large_runs_share_files(client, echo, data):
+def test_large_runs_have_a_journal_alone(client, echo, data):
     count = SMALL + 1
-    run = client.run(flow=echo, data=data(*[str(n) for n in range(count)]))
-    assert json.loads((run.folder.path / "meta.json").read_text()) == {"batch_size": BATCH_SIZE}
-    assert [p.name for p in (run.folder.path / "flow_artifacts").iterdir()] == ["000000000_000000999.jsonl"]
-    assert [record["index"] for record in run.folder.lines()] == list(range(count))
-    assert all(list(nodes) == ["a"] and nodes["a"]["index"] == r["index"] for r, nodes in run.folder.lines_with_nodes())
-    assert client.run(resume_from=run).properties["system_metrics"]["__pf__.lines.completed"] == count
+    run = client.run(flow=echo, data=data(*[str(n) for n in range(count - 1)], "bad"))
+    folder = run.folder
+    assert json.loads((folder.path / "meta.json").read_text()) == {"batch_size": BATCH_SIZE}
+    assert not list((folder.path / "flow_artifacts").iterdir()) and not (folder.path / "node_artifacts").exists()
+    assert [record["index"] for record in folder.lines()] == list(range(count))
+    assert all(list(nodes) == ["a"] and nodes["a"]["index"] == r["index"] for r, nodes in folder.lines_with_nodes())
+    assert [row["o"] for row in folder.outputs()] == [f"<{n}>" for n in range(count - 1)]
+    assert (folder.path / "outputs.jsonl").samefile(folder.path / "flow_outputs/output.jsonl")
+    assert "bad row" in (folder.path / "flow_logs/000000000_000000999.log").read_text()
+    assert client.run(resume_from=run).properties["system_metrics"]["__pf__.lines.completed"] == count - 1
+
+
+def test_the_journal_holds_the_same_records_as_the_files_of_a_small_run(client, echo, data):
+    run = client.run(flow=echo, data=data("1", "bad", {"x": "3", "more": [1.5, None, "ä"]}))
+    from_journal = list(run.folder.lines_with_nodes())
+    shutil.rmtree(run.folder.journal)
+    assert from_journal == list(run.folder.lines_with_nodes())
+    assert [list(nodes) for _, nodes in from_journal] == [["a"]] * 3
+    assert list(from_journal[0][0]) == list(next(run.folder.lines()))
 
 
 def test_runs_are_listed_archived_changed_and_deleted(client, echo, data):
@@ -492,7 +507,7 @@ def test_ctrl_c_keeps_what_is_done(client, echo, data, monkeypatch):
 def test_a_disk_that_fills_up_fails_the_run_with_its_reason(client, echo, data, monkeypatch):
     if not Path("/dev/full").exists():
         pytest.skip("no /dev/full here")
-    from promptflow.storage import folder as storage
+    from promptflow.storage import writer as storage
 
     class FullDisk(storage.RunWriter):
         def add_line(self, *args, **kwargs):

@@ -1,29 +1,62 @@
+import os
 import threading
 
-from promptflow.storage.jsonl import SortedLines, read_jsonl
+import pytest
+
+from promptflow.storage import jsonl
+from promptflow.storage.encode import to_json
+from promptflow.storage.jsonl import SortedLines, from_json, read_jsonl
 
 
-def test_lines_end_up_sorted_by_number(tmp_path):
+def line(number: int, **more) -> bytes:
+    return to_json({"line_number": number, **more})
+
+
+def numbers(path) -> list[int]:
+    return [row["line_number"] for row in read_jsonl(path)]
+
+
+@pytest.mark.parametrize("at_once", [4 << 20, 100])
+def test_lines_end_up_sorted_by_number(tmp_path, monkeypatch, at_once):
+    monkeypatch.setattr(jsonl, "SORTED_AT_ONCE", at_once)
     lines = SortedLines(tmp_path / "a.jsonl")
-    for number in (3, 1, 2, 0):
-        lines.add(number, b'{"n": %d, "pad": "%s"}' % (number, b"x" * number))
+    order = [3, 1, 900, 2, 0, *range(10, 100), 8, -4]
+    for number in order:
+        lines.add(number, line(number, pad="x" * (number % 7)))
     lines.close()
     lines.close()
-    assert [row["n"] for row in read_jsonl(tmp_path / "a.jsonl")] == [0, 1, 2, 3]
+    assert numbers(tmp_path / "a.jsonl") == sorted(order)
     assert [p.name for p in tmp_path.iterdir()] == ["a.jsonl"]
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1)])
+def test_a_second_name_stays_the_same_file(tmp_path, order):
+    lines = SortedLines(tmp_path / "a.jsonl", tmp_path / "b.jsonl")
+    for number in order:
+        lines.add(number, line(number))
+        assert numbers(tmp_path / "b.jsonl")[-1] == number
+    lines.close()
+    assert numbers(tmp_path / "b.jsonl") == [0, 1, 2]
+    assert os.path.samefile(tmp_path / "a.jsonl", tmp_path / "b.jsonl")
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.parametrize("value", [2**70, -(2**70), 2**64 - 1, "\ud800", 'a": "b', [0.1, None, {"a": [1]}]])
+def test_what_is_written_is_read_as_it_was(value):
+    assert from_json(to_json({"v": value})) == {"v": value}
 
 
 def test_a_line_is_on_disk_as_soon_as_it_is_added(tmp_path):
     lines = SortedLines(tmp_path / "a.jsonl")
-    lines.add(7, b'{"n": 7}')
-    assert list(read_jsonl(tmp_path / "a.jsonl")) == [{"n": 7}]
+    lines.add(7, line(7))
+    assert numbers(tmp_path / "a.jsonl") == [7]
     lines.close()
 
 
 def test_many_threads_may_add(tmp_path):
     lines = SortedLines(tmp_path / "a.jsonl")
     threads = [
-        threading.Thread(target=lambda start=start: [lines.add(n, b'{"n": %d}' % n) for n in range(start, 400, 4)])
+        threading.Thread(target=lambda start=start: [lines.add(n, line(n)) for n in range(start, 400, 4)])
         for start in range(4)
     ]
     for thread in threads:
@@ -31,7 +64,7 @@ def test_many_threads_may_add(tmp_path):
     for thread in threads:
         thread.join()
     lines.close()
-    assert [row["n"] for row in read_jsonl(tmp_path / "a.jsonl")] == list(range(400))
+    assert numbers(tmp_path / "a.jsonl") == list(range(400))
 
 
 def test_a_cut_off_last_line_is_left_out(tmp_path):
