@@ -35,9 +35,9 @@ from promptflow.exceptions import (
     WorkspaceError,
 )
 from promptflow.executor.loader import Executor, load_executor
-from promptflow.storage.folder import RunWriter
 from promptflow.storage.runs import RunStore, taken
 from promptflow.storage.snapshot import copy_snapshot
+from promptflow.storage.writer import RunWriter
 from promptflow.workspace import Workspace
 from promptflow.workspace.atomic import file_error, make_folder
 from promptflow.workspace.urls import absolute, download, exists, is_url, shown
