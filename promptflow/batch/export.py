@@ -16,7 +16,8 @@ from typing import IO, Any, TextIO
 from promptflow.batch.columns import look
 from promptflow.exceptions import RunArgumentError
 from promptflow.storage.encode import to_json
-from promptflow.storage.folder import LINE_NUMBER, RunFolder
+from promptflow.storage.folder import RunFolder
+from promptflow.storage.layout import LINE_NUMBER
 from promptflow.workspace.optional import need
 from promptflow.workspace.urls import file_name, filesystem_of, is_url, writing
 
