@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from promptflow.batch.engine import Batch
 
 TASKS = 64  # lines at once in all workers together where they wait for models
-_GRACE = 2.0  # seconds past its time in which an async line may end by itself
+_GRACE = 1.0  # seconds past its time in which an async line may end by itself
 
 
 @dataclass
@@ -129,7 +129,7 @@ class _Pool:
                 reply = await worker.run(line.number, line.row, line.known, lambda *told: self._node_ended(line, *told))
         except TimeoutError:
             worker.usable = False
-            if blamed or await worker.responds():
+            if alone or await worker.responds():
                 self._failed(line, line_timeout(line.number, seconds))
             else:  # it holds the whole process up, and others with it
                 worker.kill()

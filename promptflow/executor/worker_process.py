@@ -24,7 +24,7 @@ from promptflow.executor.worker import BOOT, Setup
 
 TAIL = 4000  # characters kept of what the process wrote to stdout and stderr at last
 _FOLDER = str(Path(promptflow.__path__[0]).parent)
-_PONG = 2.0  # seconds in which a process that still does anything answers
+_PONG = 1.0  # seconds in which a process that still does anything answers
 _END = 5.0  # seconds for what it has left to write when its work is done
 _LAST_WORDS = 0.5  # seconds for what it sent before it died
 
@@ -104,15 +104,13 @@ class WorkerProcess(asyncio.Protocol):
         return self._pong.is_set() and self._died is None
 
     async def end(self) -> None:
-        """Let it go when it has no line; kill it if it has one, or does not go."""
-        self.usable = False
-        if self._lines or self._died is not None:
-            self.kill()
-        else:
+        """Let it go when it is idle and well; else, or if it does not go, kill it."""
+        if self.usable and not self._lines:
+            self.usable = False
             self._transport.write(wire.pack_all(("end",)))
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_END):
-                await asyncio.shield(self._watching)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_END):
+                    await asyncio.shield(self._watching)
         self.kill()
         await self._watching
 
