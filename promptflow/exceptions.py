@@ -256,6 +256,10 @@ class DuplicateToolMappingError(ValidationException): ...
 class ToolValidationError(ValidationException): ...
 
 
+class OverrideError(InvalidFlowError):
+    """An override names a node or an input that the flow does not have."""
+
+
 class InvalidCustomLLMTool(ValidationException): ...
 
 

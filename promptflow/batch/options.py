@@ -26,7 +26,8 @@ class RunOptions:
 
     ``concurrency``: lines at once, None to adapt; ``workers``: processes that run the lines, 0 for this one;
     ``memory_limit``: bytes that each worker may use; ``line_timeout`` and ``batch_timeout``: seconds, None for no
-    limit; ``compute``: where else the lines run (``ray``, ``ray://host:port``); ``export``: a path or url for
+    limit; ``record_http``: URL patterns of calls that are recorded besides those to models;
+    ``compute``: where else the lines run (``ray``, ``ray://host:port``); ``export``: a path or url for
     the rows, which are written there at the end.
     """
 
@@ -37,6 +38,7 @@ class RunOptions:
     batch_timeout: float | None = None
     cache: str = "auto"
     record: bool = False
+    record_http: tuple[str, ...] = ()
     compute: str | None = None
     export: str | None = None
 
@@ -104,6 +106,13 @@ def _flag(value: Any, where: str, name: str) -> bool:
     return value
 
 
+def _patterns(value: Any, where: str, name: str) -> tuple[str, ...]:
+    words = value.split() if isinstance(value, str) else value
+    if not isinstance(words, list | tuple) or not all(isinstance(word, str) and word for word in words):
+        raise ValidationException(f"{name} is {value!r}, which is no list of URL patterns.", location=where)
+    return tuple(words)
+
+
 def _text(value: Any, where: str, name: str) -> str:
     return str(value)
 
@@ -120,6 +129,7 @@ _CHECKS = {
     "batch_timeout": _seconds,
     "cache": _mode,
     "record": _flag,
+    "record_http": _patterns,
     "compute": _text,
     "export": _export,
 }

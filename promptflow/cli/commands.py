@@ -38,6 +38,8 @@ COMMANDS: dict[str, Group | Verb] = {
             "resume": Verb(
                 "promptflow.cli.run_create:RESUME", "Run again the rows of a run that failed or are absent."
             ),
+            "replay": Verb("promptflow.cli.run_replay:REPLAY", "Run a recorded run again, without the network."),
+            "export-tape": Verb("promptflow.cli.run_replay:EXPORT_TAPE", "Copy the tape of a recorded run to a file."),
             "update": Verb("promptflow.cli.run:UPDATE", "Change the display name, description or tags of a run."),
             "stream": Verb("promptflow.cli.run:STREAM", "Print the log of a run until it ends."),
             "list": Verb("promptflow.cli.run:LIST", "List runs, newest first."),

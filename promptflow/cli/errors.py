@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from promptflow.cli import exits
 from promptflow.cli.overwritten import overwriting, told
-from promptflow.exceptions import PromptflowException, UserErrorException, error_to_dict
+from promptflow.exceptions import (
+    OverrideError,
+    PromptflowException,
+    ReplayMiss,
+    TapeError,
+    UserErrorException,
+    error_to_dict,
+)
 
 if TYPE_CHECKING:
     from promptflow.contracts.flow import Problem
@@ -24,7 +31,9 @@ class UsageError(UserErrorException):
 def exit_code(error: BaseException) -> int:
     if isinstance(error, KeyboardInterrupt):
         return exits.INTERRUPTED
-    return exits.USAGE if isinstance(error, UsageError) else exits.ERROR
+    if isinstance(error, ReplayMiss | TapeError):
+        return exits.INTEGRITY
+    return exits.USAGE if isinstance(error, UsageError | OverrideError) else exits.ERROR
 
 
 def three_lines(error: BaseException) -> str:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 from argparse import ArgumentParser, Namespace
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, is_dataclass
 from typing import Any
 
 from promptflow.cli.args import KeyValues, KeyValuesOrFile, add_environment_variables, add_init, read_values_file
 from promptflow.cli.chat import chat
 from promptflow.cli.command import Command
+from promptflow.cli.errors import UsageError
 from promptflow.cli.formats import to_json
 from promptflow.cli.output import Output
 from promptflow.client.client import PFClient
@@ -24,7 +26,7 @@ def test(args: Namespace, out: Output) -> None:
         )
     inputs = {**(read_values_file(args.input) if args.input else {}), **(args.inputs or {})}
     client = PFClient(config=args.config)
-    with run_context(collection=args.collection):
+    with run_context(collection=args.collection), _tape(client, args):
         if args.interactive:
             chat(client, args, inputs, out)
             return
@@ -47,6 +49,22 @@ def test(args: Namespace, out: Output) -> None:
 
 
 test.__test__ = False  # type: ignore[attr-defined]  # no test, whatever pytest thinks of its name
+
+
+def _tape(client: PFClient, args: Namespace) -> AbstractContextManager[Any]:
+    """Where the calls of the test go: to a new tape, or nowhere, since a tape answers them."""
+    if args.record and args.replay:
+        raise UsageError("--record and --replay do not go together", hint="record first, replay then")
+    if args.record:
+        from promptflow.client.taping import declared_http  # few tests have a tape
+        from promptflow.tape import record
+
+        return record(args.record, http=declared_http(client.workspace, args.record_http or ()))
+    if args.replay:
+        from promptflow.tape import replay  # as above
+
+        return replay(args.replay, allow=client.workspace.database_url)
+    return nullcontext()
 
 
 def whole(value: Any) -> Any:
@@ -72,6 +90,11 @@ def _arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--detail", metavar="FOLDER", help="Where to keep the records of the test (<flow>/.promptflow)."
     )
+    parser.add_argument("--record", metavar="FILE", help="Keep every model call in this file, the tape.")
+    parser.add_argument(
+        "--record-http", nargs="+", metavar="PATTERN", help="Record calls to URLs like https://api.example.com/* too."
+    )
+    parser.add_argument("--replay", metavar="FILE", help="Answer all calls from a tape; the network is blocked.")
     parser.add_argument("--input", help=argparse.SUPPRESS)
     parser.add_argument("--multi-modal", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--skip-open-browser", action="store_true", help=argparse.SUPPRESS)
@@ -87,6 +110,7 @@ TEST = Command(
         "pf flow test --flow my_flow --inputs rows.jsonl --variant '${ask.variant_1}'",
         "pf flow test --flow my_flow --node fetch --inputs url=http://localhost:8000",
         "pf flow test --flow my_chat --interactive",
+        "pf flow test --flow my_flow --inputs question='Why?' --replay tests/tape.jsonl",
     ),
     "json",
 )  # fmt: skip

@@ -15,7 +15,7 @@ from promptflow.cli.errors import report_lines
 from promptflow.cli.gates import ANY, parse_fail_on
 from promptflow.cli.names import find_run
 from promptflow.cli.output import Output
-from promptflow.cli.overrides import apply
+from promptflow.cli.overrides import apply, parse_value
 from promptflow.cli.progress import progress
 from promptflow.cli.run import failed_lines, metadata, record, total_lines
 from promptflow.client.client import PFClient
@@ -26,7 +26,7 @@ from promptflow.workspace.yamlfile import load_yaml
 
 _SPEC_KEYS = (
     "name display_name description tags properties flow data run column_mapping variant environment_variables "
-    "connections init resources identity runtime"
+    "connections init overrides resources identity runtime"
 ).split() + list(OPTION_NAMES)
 
 
@@ -51,7 +51,7 @@ def create(args: Namespace, out: Output) -> int:
         return exits.OK
     with progress(out) as shown, out.stdout_kept():
         run = _submit(client, args, spec, shown)
-    return _tell(client, run, args, out)
+    return tell(client, run, args, out)
 
 
 def resume(args: Namespace, out: Output) -> int:
@@ -64,7 +64,7 @@ def _resume(client: PFClient, name: str, args: Namespace, out: Output) -> int:
     changes = metadata(args.overrides or {})
     with progress(out) as shown, out.stdout_kept():
         run = client.runs.resume(old.name, name=args.name, progress=shown, **changes)
-    return _tell(client, run, args, out)
+    return tell(client, run, args, out)
 
 
 def _spec(client: PFClient, args: Namespace) -> dict[str, Any]:
@@ -86,7 +86,17 @@ def _spec(client: PFClient, args: Namespace) -> dict[str, Any]:
         **{name: getattr(args, name) for name in OPTION_NAMES if hasattr(args, name)},
     }
     spec.update({key: value for key, value in flags.items() if value is not None})
-    return apply(spec, args.overrides, known=_SPEC_KEYS)
+    nodes, rest = _split(args.overrides)
+    spec = apply(spec, rest, known=_SPEC_KEYS)
+    return {**spec, "overrides": {**spec.get("overrides", {}), **nodes}} if nodes else spec
+
+
+def _split(overrides: dict[str, str] | None) -> tuple[dict[str, Any], dict[str, str]]:
+    """Those of nodes of the flow, and those of the run."""
+    nodes = {
+        path: parse_value(text) for path, text in (overrides or {}).items() if path.startswith(("nodes[", "nodes."))
+    }
+    return nodes, {path: text for path, text in (overrides or {}).items() if path not in nodes}
 
 
 def _submit(client: PFClient, args: Namespace, spec: dict[str, Any], shown: Any) -> Run:
@@ -107,7 +117,7 @@ def _rebased(changed: dict[str, Any], args: Namespace) -> dict[str, Any]:
     return changed
 
 
-def _tell(client: PFClient, run: Run, args: Namespace, out: Output) -> int:
+def tell(client: PFClient, run: Run, args: Namespace, out: Output) -> int:
     """Show the record; the exit code says whether rows failed."""
     if args.stream:
         client.runs.stream(run.name, raise_on_error=False, file=out.stderr)
@@ -152,7 +162,7 @@ def _aggregation_error(run: Run) -> str:
     return ""
 
 
-def _ending_arguments(parser: ArgumentParser) -> None:
+def ending_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("-s", "--stream", action="store_true", help="Print the log of the run (on stderr).")
     parser.add_argument(
         "--fail-on", type=parse_fail_on, default=ANY, metavar="any|N|N%|never",
@@ -167,6 +177,9 @@ def _option_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--line-timeout", type=float, metavar="SECONDS", help="Longest time for one line (600).")
     parser.add_argument("--cache", choices=CACHE_MODES, help="How results of nodes are reused (auto).")
     parser.add_argument("--record", action="store_true", default=None, help="Keep every model call for a replay.")
+    parser.add_argument(
+        "--record-http", nargs="+", metavar="PATTERN", help="Record calls to URLs like https://api.example.com/* too."
+    )
     parser.add_argument("--compute", metavar="WHERE", help="Run the lines elsewhere: ray, ray://host:port.")
     parser.add_argument(
         "--export", metavar="FILE", help="At the end, write the rows there: .csv, .jsonl, .parquet, a url."
@@ -195,14 +208,14 @@ def _create_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--resume-from", metavar="NAME", help="A run to complete: only its failed and absent rows run.")
     parser.add_argument("--source", metavar="FOLDER", help="The folder of a run from elsewhere, to take in.")
     parser.add_argument("--dry-run", action="store_true", help="Show the specification and run nothing.")
-    _ending_arguments(parser)
+    ending_arguments(parser)
 
 
 def _resume_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("run_name", metavar="NAME", help="The run to complete; a unique prefix or @latest will do.")
     parser.add_argument("--new-name", metavar="NAME", help="Name of the new run; made up without it.")
     add_set(parser, "display_name=..., description=..., tags.KEY=... of the new run.")
-    _ending_arguments(parser)
+    ending_arguments(parser)
 
 
 CREATE = Command(

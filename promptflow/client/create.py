@@ -72,5 +72,6 @@ def create_run(
         entry=target.entry,
         dynamic_callable=target.function,
         options=options,
+        overrides=kwargs.get("overrides"),
     )
     return runs.create_or_update(new, **watching)

@@ -27,6 +27,8 @@ def to_record(run: Run, workspace: Workspace) -> RunRecord:
         "connections": _by_name(run.connections),
         "entry": run._entry,
         "options": run._options,
+        "overrides": run._overrides,
+        "replay": run._replay,
         "process": f"{socket.gethostname()}:{os.getpid()}" if run.status == RUNNING else None,
     }
     if run.environment_variables:
@@ -91,6 +93,8 @@ def to_run(record: RunRecord, workspace: Workspace | None = None) -> Run:
         resume_from=details.get("resume_from"),
         entry=details.get("entry"),
         options=details.get("options"),
+        overrides=details.get("overrides"),
+        replay=details.get("replay"),
         process=details.get("process"),
         kind=details.get("kind", "dag"),
         flow_name=details.get("flow_name"),

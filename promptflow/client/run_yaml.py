@@ -16,7 +16,7 @@ from promptflow.workspace.yamlfile import load_yaml
 
 _RUN_KEYS = (
     "$schema name display_name description tags properties flow data run column_mapping variant environment_variables "
-    "connections init resources identity runtime status type"
+    "connections init overrides resources identity runtime status type"
 ).split()
 _PATHS = ("flow", "data", "environment_variables", "init", "export")
 _logger = logging.getLogger(__name__)
@@ -45,7 +45,7 @@ def load_run(source: str | PathLike[str], params_override: list[Mapping[str, Any
         raise UserErrorException("'flow' is required to create a run.", location=str(file), hint="add flow: <folder>")
     known = (
         "name display_name description tags properties flow data run column_mapping variant environment_variables "
-        "connections init"
+        "connections init overrides"
     ).split()
     options = {key: values[key] for key in OPTION_NAMES if values.get(key) is not None}
     return Run(**{key: values[key] for key in known if values.get(key) is not None}, options=options)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 import webbrowser
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import cached_property
@@ -47,13 +47,15 @@ class RunOperations:
 
         ``progress`` is called with the BatchResult so far after each line.
         """
+        from promptflow.client.run_events import announced
         from promptflow.client.submit import submit  # loads executor and batch engine
 
         if run.run is not None:
             run.run = self._completed(run.run)
         if run._resume_from is not None:
             run._resume_from = self.get(run._resume_from)
-        submit(self._workspace, self._store, run, progress)
+        with announced(self._workspace, run, progress) as noted:
+            submit(self._workspace, self._store, run, noted)
         created = self.get(run.name)
         return self.stream(created) if stream else created
 
@@ -66,6 +68,40 @@ class RunOperations:
         options = {key: changes.pop(key) for key in ("stream", "progress") if key in changes}
         new = old.copy(resume_from=old, **{key: value for key, value in changes.items() if value is not None})
         return self.create_or_update(new, **options)
+
+    def replay(
+        self,
+        name: str | Run,
+        *,
+        tape: str | Path | None = None,
+        overrides: Mapping[str, Any] | None = None,
+        new_name: str | None = None,
+        **changes: Any,
+    ) -> Run:
+        """A new run of the same things whose calls are answered from the tape that ``name`` recorded, or ``tape``.
+
+        ``overrides``: ``{"nodes[ask].inputs.temperature": 0}``. The network is blocked meanwhile; what the tape does
+        not hold fails its line, and is in `replay_misses` of the new run.
+        """
+        from promptflow.client.taping import replayed  # for this verb only
+
+        old = to_run(self._store.get(run_name(name)), self._workspace)
+        options = {key: changes.pop(key) for key in ("stream", "progress") if key in changes}
+        changed = replayed(old, Path(tape) if tape else None, overrides or {})
+        changed |= {key: value for key, value in {"name": new_name, **changes}.items() if value is not None}
+        return self.create_or_update(old.copy(**changed), **options)
+
+    def replay_misses(self, name: str | Run) -> Rows:
+        """What a replay asked for that its tape does not hold: ``message``, ``location`` and ``hint`` of each."""
+        from promptflow.client.taping import read_misses  # as in replay
+
+        return read_misses(self.get(name).folder.path)
+
+    def export_tape(self, name: str | Run, output: str | Path) -> int:
+        """Copy the tape of a run to a file, less what a replay would not use; how many calls it holds."""
+        from promptflow.client.taping import export_tape  # as in replay
+
+        return export_tape(self.get(name), Path(output))
 
     def import_folder(self, source: str | Path, *, name: str | None = None, **changes: Any) -> Run:
         """Take in the folder of a run that was made elsewhere; it stays where it is.

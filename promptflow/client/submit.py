@@ -18,6 +18,7 @@ from promptflow.batch.resume import previous_lines
 from promptflow.batch.run import Progress, flow_lines, run_batch
 from promptflow.batch.runlog import ProgressLog, run_log
 from promptflow.client.records import to_record
+from promptflow.client.taping import begin_tape, taped, taped_options
 from promptflow.client.traced import traced_as
 from promptflow.contracts.flow import FLEX_FILES
 from promptflow.contracts.run import Status
@@ -57,12 +58,18 @@ def submit(workspace: Workspace, store: RunStore, run: Run, progress: Progress |
     (no data, an unknown variant, a taken name) is raised, and nothing is recorded.
     """
     _check(run)
-    options = RunOptions.of(run._options)
+    options = taped_options(run, RunOptions.of(run._options))
     if options.export:
         check_target(options.export)
         run._options["export"] = options.export
     run._output_path = output_path(workspace, run)
     run.display_name = run.formatted_display_name()
+    with taped(workspace, run):
+        _submit(workspace, store, run, options, progress)
+    return run
+
+
+def _submit(workspace: Workspace, store: RunStore, run: Run, options: RunOptions, progress: Progress | None) -> None:
     executor: Executor | None = None
     failure: Exception | None = None
     try:
@@ -74,6 +81,7 @@ def submit(workspace: Workspace, store: RunStore, run: Run, progress: Progress |
         failure = error
     run._status, run._start_time = RUNNING, datetime.now().astimezone()
     _claim_folder(run, store)
+    begin_tape(run)
     store.add(to_record(run, workspace))
     try:
         _run(run, executor, failure, options, progress)
@@ -85,7 +93,6 @@ def submit(workspace: Workspace, store: RunStore, run: Run, progress: Progress |
         _record_end(workspace, store, run)
     if options.export and run._status == COMPLETED:
         _export(run, options.export)
-    return run
 
 
 def load(workspace: Workspace, run: Run) -> Executor:
@@ -95,6 +102,7 @@ def load(workspace: Workspace, run: Run) -> Executor:
         code=run.flow if run._dynamic_callable or run._entry else None,
         variant=run.variant,
         connections=run.connections or None,
+        overrides=run._overrides or None,
         init=run.init,
         environment_variables=run.environment_variables or None,
         workspace=workspace,

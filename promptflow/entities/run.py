@@ -71,6 +71,8 @@ class Run:
         self._dynamic_callable: Callable[..., Any] | None = kwargs.get("dynamic_callable")
         self._entry: str | None = kwargs.get("entry")  # "module:name" of a flow that is code; it lives in `flow`
         self._options: dict[str, Any] = dict(kwargs.get("options") or {})  # those given, see batch/options.py
+        self._overrides: dict[str, Any] = dict(kwargs.get("overrides") or {})  # nodes[ask].inputs.model -> value
+        self._replay: str | None = kwargs.get("replay")  # the tape that answers its calls
         self._process: str | None = kwargs.get("process")  # "host:pid" of a run that goes on
         self._flow_name: str = kwargs.get("flow_name") or _flow_name(self.flow)
         self._kind: str = kwargs.get("kind") or (flow_kind(self.flow) if self.flow is not None else "dag")
@@ -154,6 +156,8 @@ class Run:
             entry=self._entry,
             dynamic_callable=self._dynamic_callable,
             options=self._options,
+            overrides=self._overrides,
+            replay=self._replay,
         )
         if self.display_name == self.name:
             del fields["display_name"]

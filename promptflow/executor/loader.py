@@ -21,6 +21,7 @@ from promptflow.executor.flow import NODE_CONCURRENCY, DagExecutor
 from promptflow.executor.includes import merged_folder
 from promptflow.executor.line import FIRST_ATTEMPT, Attempt
 from promptflow.executor.origin import Origin, Recorded, source_of
+from promptflow.executor.overrides import node_overrides
 from promptflow.tracing.injectors import inject
 from promptflow.workspace import Workspace
 from promptflow.workspace.yamlfile import load_yaml
@@ -115,7 +116,7 @@ def load_executor(
     """Load a flow folder, a flow YAML, a .prompty, ``module:name`` (found in ``code``) or a callable.
 
     ``connections`` overrides by node: ``{"ask": {"connection": name or object, "deployment_name": …, "model": …}}``;
-    ``overrides`` overrides node inputs: ``{"nodes.ask.inputs.model": …}`` or ``{"ask.model": …}``.
+    ``overrides`` overrides node inputs: ``{"nodes[ask].inputs.model": …}`` or ``{"ask.model": …}``.
     Raises a user error that says where the flow is wrong.
     """
     inject()  # calls that the flow's code makes with openai or LangChain become spans
@@ -171,7 +172,8 @@ def _load(
         names = " -> ".join(f.parent.name for f in (*stack, file))
         raise InvalidFlowError(f"A flow cannot be a node of itself: {names}.", location=str(file))
     flow = load_flow_file(file).with_variant(given.variant)
-    flow = flow.with_overrides({**_connection_overrides(flow, given.connections), **_input_overrides(given.overrides)})
+    flow = flow.with_overrides(_connection_overrides(flow, given.connections))
+    flow = flow.with_overrides(node_overrides(flow, given.overrides))
     flow = _merged(flow, given.merged)
     environment = _texts(flow.environment_with(dict(variables or {})), lookup)
 
@@ -244,17 +246,6 @@ def _connection_overrides(flow: Flow, connections: Mapping[str, Any] | None) -> 
             raise InvalidFlowError(f"Connections of node {node_name} must be a mapping of input names to connections.")
         overrides.update({f"{node_name}.{key}": value for key, value in values.items() if value is not None})
     return overrides
-
-
-def _input_overrides(overrides: Mapping[str, Any] | None) -> dict[str, Any]:
-    """``nodes.ask.inputs.model`` -> ``ask.model``."""
-    result = {}
-    for key, value in (overrides or {}).items():
-        parts = key.split(".")
-        if parts[0] == "nodes" and len(parts) > 2:
-            parts = [parts[1], *(parts[3:] if parts[2] == "inputs" and len(parts) > 3 else parts[2:])]
-        result[".".join(parts)] = value
-    return result
 
 
 def _texts(variables: Mapping[str, Any] | None, lookup: Callable[[str], Connection]) -> dict[str, str]:

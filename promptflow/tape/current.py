@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from pathlib import Path
 from typing import Any, Protocol
 
 from promptflow.tracing.aside import is_aside
@@ -15,6 +16,10 @@ class Tape(Protocol):
 
     def connection(self, name: Any, find: Callable[[], Any], make: Callable[[dict[str, Any], str], Any]) -> Any:
         """The connection that the flow gets; ``make`` makes one of a dictionary."""
+        ...
+
+    def begin_in(self, folder: Path) -> None:
+        """Write to this folder, which is the run's, from now on."""
         ...
 
 

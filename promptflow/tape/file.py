@@ -32,26 +32,25 @@ class TapeWriter:
         self._lock = threading.Lock()
 
     def open(self, path: Path) -> None:
-        """Write to ``path`` from now on, after what is there already: the run may be resumed."""
+        """Write to ``path`` from now on, after what is there already: a run may be resumed."""
         with self._lock:
             try:
-                torn = path.exists() and path.stat().st_size and path.read_bytes()[-1:] != b"\n"
-                self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+                self._file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
+                size = os.fstat(self._file).st_size
+                torn = size > 0 and os.pread(self._file, 1, size - 1) != b"\n"
             except OSError as error:
                 raise file_error("write", path, error) from error
             self._path = path
-            waiting, self._waiting = self._waiting, []
-        if torn:
-            self._write(b"\n")
-        for data in waiting:
-            self._write(data)
+            self._write(b"\n" * torn + b"".join(self._waiting))
+            self._waiting.clear()
 
     def append(self, record: Mapping[str, Any]) -> None:
         data = to_line(record)
-        with self._lock:
-            if self._file < 0:
-                self._waiting.append(data)
-                return
+        if self._file < 0:
+            with self._lock:
+                if self._file < 0:
+                    self._waiting.append(data)
+                    return
         self._write(data)
 
     def close(self) -> None:
@@ -67,6 +66,15 @@ class TapeWriter:
                 raise OSError(28, "No space left on device")
         except OSError as error:
             raise file_error("write", self._path, error) from error
+
+
+def append_line(path: Path, record: Mapping[str, Any]) -> None:
+    """One record at the end of a file that several processes may write to."""
+    file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    try:
+        os.write(file, to_line(record))
+    finally:
+        os.close(file)
 
 
 def to_line(record: Mapping[str, Any]) -> bytes:

@@ -12,11 +12,12 @@ from typing import Any
 
 from promptflow.exceptions import ReplayMiss
 from promptflow.tape.difference import nearest
-from promptflow.tape.file import read_records
+from promptflow.tape.file import append_line, read_records
 from promptflow.tape.place import Place, here
 from promptflow.tape.request import Request
 from promptflow.tape.scrub import MASK
 
+MISSES = "replay_misses.jsonl"
 _Key = tuple[str, str, str]
 
 
@@ -40,10 +41,14 @@ class _Asked:
 
 
 class Player:
-    """Answers from one tape. The n-th same request of a line gets the n-th answer that the line got."""
+    """Answers from one tape. The n-th same request of a line gets the n-th answer that the line got.
 
-    def __init__(self, path: Path) -> None:
+    What is asked for in vain is in ``misses``, and in the file ``note``, which several processes may share.
+    """
+
+    def __init__(self, path: Path, note: Path | None = None) -> None:
         self.path = path
+        self.note = note
         self.misses: list[ReplayMiss] = []
         self._lock = threading.Lock()
         self._connections: dict[str, dict[str, Any]] = {}
@@ -69,13 +74,18 @@ class Player:
         values = {**about["configs"], **dict.fromkeys(about["secret_keys"], MASK)}
         connection = make({**about, "value": values}, name)
         if hasattr(connection, "_token_provider"):
-            connection._token_provider = lambda: MASK  # signing in is a call too
+            connection._token_provider = _token  # signing in is a call too
         return connection
+
+    def begin_in(self, folder: Path) -> None:
+        self.note = folder / MISSES
 
     def missed(self, message: str, place: Place, hint: str) -> ReplayMiss:
         """The error for what a replay must not do. It is noted as well: the flow may catch it."""
         miss = ReplayMiss(message, location=str(place), hint=hint)
         self.misses.append(miss)
+        if self.note is not None:
+            append_line(self.note, {"message": message, "location": str(place), "hint": hint})
         return miss
 
     def _read(self) -> Iterator[Recorded]:
@@ -84,10 +94,7 @@ class Player:
             if "connection" in record:
                 self._connections[record["connection"]] = record
             elif "answer" in record:
-                place = Place(record.get("line"), record.get("node") or "")
-                request = Request(record["method"], record["url"], record.get("body"))
-                order = (record["n"], at)
-                found.append(Recorded(place, request, record["answer"], record.get("by", ""), order))
+                found.append(_recorded(record, at))
         return _final(found)
 
     def _find(self, request: Request, place: Place) -> Recorded | None:
@@ -125,6 +132,23 @@ class Player:
             place,
             nearest(request, place, self._calls) or "it holds no request like it: record it anew",
         )
+
+
+def used_records(path: Path) -> list[dict[str, Any]]:
+    """The records of a tape that a replay uses."""
+    records = list(read_records(path))
+    final = {call.order for call in _final([_recorded(r, at) for at, r in enumerate(records) if "answer" in r])}
+    return [r for at, r in enumerate(records) if "answer" not in r or (r["n"], at) in final]
+
+
+def _recorded(record: dict[str, Any], at: int) -> Recorded:
+    place = Place(record.get("line"), record.get("node") or "")
+    request = Request(record["method"], record["url"], record.get("body"))
+    return Recorded(place, request, record["answer"], record.get("by", ""), (record["n"], at))
+
+
+def _token() -> str:
+    return MASK
 
 
 def _take(asked: _Asked, place: Place) -> Recorded | None:

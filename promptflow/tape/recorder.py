@@ -12,7 +12,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from promptflow.tape.file import VERSION, TapeWriter
+from promptflow.tape.file import NAME, VERSION, TapeWriter
 from promptflow.tape.place import here
 from promptflow.tape.request import Request, is_model_call, is_secret_name, secrets_in_url
 from promptflow.tape.scrub import Scrubber, secret_variables
@@ -45,7 +45,8 @@ class Recorder:
     def __init__(self, http: Sequence[str] = (), secrets: Iterable[str] = (), **about: Any) -> None:
         self.numbers = count()
         self.scrubber = Scrubber([*secrets, *secret_variables(os.environ)])
-        self._http = tuple(http)
+        self.http = tuple(http)
+        self.path: Path | None = None
         self._by = random.token_hex(4)
         self._connections: set[str] = set()
         self._writer = TapeWriter()
@@ -54,13 +55,17 @@ class Recorder:
 
     def open(self, path: Path) -> None:
         self._writer.open(path)
+        self.path = path
+
+    def begin_in(self, folder: Path) -> None:
+        self.open(folder / NAME)
 
     def close(self) -> None:
         self._writer.close()
 
     def wants(self, url: str, headers: Mapping[str, str]) -> bool:
         """Whether a call that some HTTP library makes is kept: one to a model, or to a declared URL."""
-        return is_model_call(url, headers) or any(fnmatch.fnmatchcase(url, pattern) for pattern in self._http)
+        return is_model_call(url, headers) or any(fnmatch.fnmatchcase(url, pattern) for pattern in self.http)
 
     def begin(self, request: Request, url: str = "", headers: Mapping[str, str] | None = None) -> Call:
         """``url`` and ``headers`` as they are sent: the secrets in them are learned, and not kept."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from promptflow.tape.clients.watch import watch
-from promptflow.tape.current import using
+from promptflow.tape.current import current, using
 from promptflow.tape.network import network_blocked
 from promptflow.tape.player import Player
 from promptflow.tape.recorder import Recorder
@@ -29,15 +31,20 @@ def record(file: str | PathLike[str], *, http: Sequence[str] = ()) -> Iterator[N
 
 
 @contextmanager
-def replay(file: str | PathLike[str]) -> Iterator[Player]:
+def replay(file: str | PathLike[str], *, allow: str | None = None) -> Iterator[Player]:
     """Answer the calls made inside from a tape, with the network blocked. Connections of the recording need not exist.
 
-    A call that is not on the tape raises ReplayMiss where it is made, and once more at the end of the block if the
-    code in it caught the error.
+    A call that is not on the tape raises ReplayMiss where it is made, and again at the end of the block, whatever the
+    code in it made of that. ``allow``: the url of a server that may be connected to, such as a database.
     """
     player = Player(Path(file))
-    with replaying(player):
-        yield player
+    try:
+        with replaying(player, allow):
+            yield player
+    except Exception as error:
+        if player.misses and error is not player.misses[0]:
+            raise player.misses[0] from error
+        raise
     if player.misses:
         raise player.misses[0]
 
@@ -57,5 +64,42 @@ def recording(recorder: Recorder) -> Iterator[None]:
 def replaying(player: Player, allow: str | None = None) -> Iterator[None]:
     """`replay` with a player that is made already; its misses are left in it."""
     watch()
-    with using(player), network_blocked(player, allow):
+    with using(player), network_blocked(player, urlsplit(allow or "").hostname):
+        yield
+
+
+@dataclass(frozen=True)
+class Handover:
+    """What another process needs to go by the same tape. ``secrets`` are for pipes, not for files."""
+
+    path: str
+    http: tuple[str, ...] = ()
+    secrets: tuple[str, ...] = field(default=(), repr=False)
+    note: str | None = None
+    allow: str | None = field(default=None, repr=False)
+    replays: bool = False
+
+
+def handover(allow: str | None = None) -> Handover | None:
+    """The tape of this context, for another process; None where there is none."""
+    tape = current()
+    if isinstance(tape, Player):
+        note = str(tape.note) if tape.note is not None else None
+        return Handover(str(tape.path), note=note, allow=allow, replays=True)
+    if isinstance(tape, Recorder) and tape.path is not None:
+        return Handover(str(tape.path), tape.http, tuple(tape.scrubber.secrets))
+    return None
+
+
+@contextmanager
+def taken_over(given: Handover) -> Iterator[None]:
+    """Go by the tape of the process that handed it over."""
+    if given.replays:
+        player = Player(Path(given.path), Path(given.note) if given.note else None)
+        with replaying(player, given.allow):
+            yield
+        return
+    recorder = Recorder(given.http, given.secrets)
+    recorder.open(Path(given.path))
+    with recording(recorder):
         yield
