@@ -14,6 +14,22 @@ MAX_ERRORS = 1000  # kept with their details; the records of the lines hold all 
 TOKENS = ("total_tokens", "prompt_tokens", "completion_tokens")
 
 
+@dataclass(slots=True)
+class NodeTotals:
+    """One node over all lines: how often it ended how, how often its output came from the cache, its seconds."""
+
+    completed: int = 0
+    failed: int = 0
+    bypassed: int = 0
+    cached: int = 0
+    seconds: float = 0.0
+
+    @property
+    def mean_seconds(self) -> float:
+        """Of one call that was no cached one."""
+        return self.seconds / max(1, self.completed + self.failed - self.cached)
+
+
 @dataclass
 class BatchResult:
     """Counts grow while the batch runs; ``status`` and ``end_time`` are set at its end.
@@ -29,7 +45,7 @@ class BatchResult:
     reused_lines: int = 0
     status: Status = Status.Running
     end_time: datetime | None = None
-    nodes: Counter[str] = field(default_factory=Counter)
+    nodes: dict[str, NodeTotals] = field(default_factory=dict)
     tokens: Counter[str] = field(default_factory=Counter)
     errors: list[tuple[int, dict[str, Any]]] = field(default_factory=list)
     aggregation_errors: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -50,7 +66,30 @@ class BatchResult:
             self.add_node(node)
 
     def add_node(self, node: RunInfo) -> None:
-        self.nodes[f"{node.node}.{node.status.value.lower()}"] += 1
+        totals = self.nodes.get(node.node)
+        if totals is None:
+            totals = self.nodes[node.node] = NodeTotals()
+        if node.status is Status.Completed:
+            totals.completed += 1
+        elif node.status is Status.Bypassed:
+            totals.bypassed += 1
+            return
+        else:
+            totals.failed += 1
+        if node.cached_run_id is not None:
+            totals.cached += 1
+        elif node.start_time is not None and node.end_time is not None:
+            totals.seconds += (node.end_time - node.start_time).total_seconds()
+
+    @property
+    def cached_nodes(self) -> int:
+        return sum(totals.cached for totals in tuple(self.nodes.values()))
+
+    @property
+    def slowest_node(self) -> tuple[str, float] | None:
+        """Name and mean seconds of the node whose calls take longest."""
+        means = {name: totals.mean_seconds for name, totals in tuple(self.nodes.items())}
+        return max(means.items(), key=lambda item: item[1]) if any(means.values()) else None
 
     @property
     def ended_lines(self) -> int:
@@ -66,10 +105,18 @@ class BatchResult:
         return {
             **{name: self.tokens[name] for name in TOKENS},
             "duration": self.duration,
-            **{f"__pf__.nodes.{name}": count for name, count in sorted(self.nodes.items())},
+            **self._node_counts(),
             "__pf__.lines.completed": self.completed_lines,
             "__pf__.lines.failed": self.failed_lines,
         }
+
+    def _node_counts(self) -> dict[str, int]:
+        counts = (
+            (f"__pf__.nodes.{name}.{what}", getattr(totals, what))
+            for name, totals in self.nodes.items()
+            for what in ("completed", "failed", "bypassed", "cached")
+        )
+        return {name: count for name, count in sorted(counts) if count}
 
     def first_error(self) -> Mapping[str, Any] | None:
         """The error of the failed line with the lowest number, else of an aggregation node."""

@@ -78,6 +78,8 @@ def run_batch(
             ended.add(line.run_info.index or 0)
             result.reused_lines += 1
             done(line, {})
+        if progress is not None:
+            progress(result)
         finished = run_lines(
             executor,
             lines,

@@ -1,8 +1,8 @@
 """Single rows of an up-to-date SQLite store, by the standard library.
 
 SQLAlchemy takes 115 ms to import: a third of the start of a batch run, which reads a connection, adds the row of the
-run and changes it once. Whatever is out of the ordinary (another database, another version, a locked or full disk)
-is answered with None, and left to the slower way, which tells what is wrong.
+run, changes it once and tells of its progress. Whatever is out of the ordinary (another database, another version, a
+locked or full disk) is answered with None, and left to the slower way, which tells what is wrong.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from promptflow.workspace.migrations import HEAD, VERSION_TABLE
 T = TypeVar("T")
 
 # The tables it serves, with their columns that are not plain values. A test holds this against the tables.
-JSON_COLUMNS = {"connections": ("config",), "runs": ("record",)}
-BOOLEAN_COLUMNS: dict[str, tuple[str, ...]] = {"connections": (), "runs": ("archived",)}
+JSON_COLUMNS = {"connections": ("config",), "runs": ("record",), "events": ("payload",)}
+BOOLEAN_COLUMNS: dict[str, tuple[str, ...]] = {"connections": (), "runs": ("archived",), "events": ()}
 _BUSY_SECONDS = 60
 
 
@@ -47,10 +47,11 @@ class QuickRows:
 
     def add(self, table: str, row: Mapping[str, Any]) -> bool | None:
         """Insert the row; False if its name is taken."""
-        values = _encoded(table, row)
-        names, marks = ", ".join(values), ", ".join("?" * len(values))
-        statement = f"INSERT INTO {table} ({names}) VALUES ({marks}) ON CONFLICT DO NOTHING"
-        return self._ask(table, lambda connection: connection.execute(statement, tuple(values.values())).rowcount == 1)
+        return self._ask(table, lambda connection: _insert(connection, table, row).rowcount == 1)
+
+    def append(self, table: str, row: Mapping[str, Any]) -> int | None:
+        """Insert a row without a name; its id."""
+        return self._ask(table, lambda connection: _insert(connection, table, row).lastrowid)
 
     def update(self, table: str, name: str, values: Mapping[str, Any]) -> bool | None:
         """Change columns of the row called ``name``; False if there is none."""
@@ -69,6 +70,13 @@ class QuickRows:
                 return question(connection) if version is not None and version[0] == HEAD else None
         except sqlite3.Error:
             return None
+
+
+def _insert(connection: sqlite3.Connection, table: str, row: Mapping[str, Any]) -> sqlite3.Cursor:
+    values = _encoded(table, row)
+    names, marks = ", ".join(values), ", ".join("?" * len(values))
+    statement = f"INSERT INTO {table} ({names}) VALUES ({marks}) ON CONFLICT DO NOTHING"
+    return connection.execute(statement, tuple(values.values()))
 
 
 def _encoded(table: str, row: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,46 @@
+"""How fast a batch goes, and how long it will take: measured over its last half minute, as its speed changes."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from promptflow.batch.result import BatchResult
+
+WINDOW_SECONDS = 30.0
+_SAMPLE_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Rates per second; ``seconds_left`` is None while nothing is known."""
+
+    lines: float = 0.0
+    tokens: float = 0.0
+    seconds_left: float | None = None
+
+
+class PaceMeter:
+    """Asked again and again, tells the pace since up to half a minute ago. Lines of an earlier run do not count."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._samples: deque[tuple[float, int, int]] = deque()  # time, lines, tokens
+
+    def measure(self, result: BatchResult) -> Pace:
+        now, lines, tokens = self._clock(), result.ended_lines, result.tokens["total_tokens"]
+        if not self._samples:
+            # When the batch began, and what it had before the first line ran anew.
+            spent = 0 if lines > result.reused_lines else tokens
+            self._samples.append((now - result.duration, result.reused_lines, spent))
+        began, lines_then, tokens_then = self._samples[0]
+        if now - self._samples[-1][0] >= _SAMPLE_SECONDS:
+            self._samples.append((now, lines, tokens))
+            while now - self._samples[1][0] > WINDOW_SECONDS:
+                self._samples.popleft()
+        seconds = max(now - began, 1e-3)
+        rate = max(0, lines - lines_then) / seconds
+        left = (result.total_lines - lines) / rate if rate else None
+        return Pace(rate, max(0, tokens - tokens_then) / seconds, left)
