@@ -1,8 +1,6 @@
 """`python -m promptflow …` is `pf …`, also where another package has put its own `pf` on PATH."""
 
-import sys
-
-from promptflow.cli.main import main
+from promptflow.cli.main import program
 
 if __name__ == "__main__":
-    sys.exit(main())
+    program()

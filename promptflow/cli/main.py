@@ -22,5 +22,25 @@ def main(argv: list[str] | None = None) -> int:
     return dispatch(words)
 
 
+def program() -> None:
+    """`main` as a process. It ends as soon as all threads have and everything is written, without taking its objects
+    apart one by one, which takes a fifth of the CPU of a short command."""
+    code = main()
+    if "threading" not in sys.modules:
+        sys.exit(code)
+    import atexit
+    import os
+    import threading
+
+    try:
+        threading._shutdown()  # type: ignore[attr-defined]  # joins threads and thread pools, as the interpreter does
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except BaseException:
+        sys.exit(code)  # the usual way, which says what went wrong
+    os._exit(code)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    program()

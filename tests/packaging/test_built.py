@@ -69,4 +69,4 @@ def test_there_is_one_command_and_its_name_is_pf(wheel):
     with zipfile.ZipFile(wheel) as archive:
         text = archive.read(f"promptflow-{__version__}.dist-info/entry_points.txt").decode()
 
-    assert text.split() == ["[console_scripts]", "pf", "=", "promptflow.cli.main:main"]
+    assert text.split() == ["[console_scripts]", "pf", "=", "promptflow.cli.main:program"]

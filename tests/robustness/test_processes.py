@@ -29,7 +29,7 @@ def shell(folder: Path, text: str, **variables: str) -> Told:
     """Run a line of shell in which `pf` is this one."""
     (folder / "bin").mkdir(exist_ok=True)
     script = folder / "bin" / "pf"
-    start = f"#!{sys.executable}\nimport sys\nfrom promptflow.cli.main import main\nsys.exit(main())\n"
+    start = f"#!{sys.executable}\nimport sys\nfrom promptflow.cli.main import program\nprogram()\n"
     script.write_text(start, encoding="utf-8")
     script.chmod(0o755)
     path = f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}"
