@@ -22,9 +22,10 @@ from promptflow.exceptions import UserErrorException, WorkerDiedError
 from promptflow.executor.guarded import failed_line, line_timeout
 from promptflow.executor.line import now
 from promptflow.executor.threads import start_daemon
-from promptflow.executor.worker import Setup
+from promptflow.executor.worker_lines import LinesSetup
 from promptflow.executor.worker_process import WorkerProcess
 from promptflow.llm import background
+from promptflow.tape.current import current
 from promptflow.tracing.spans import context_attributes
 
 if TYPE_CHECKING:
@@ -36,12 +37,16 @@ _GRACE = 1.0  # seconds past its time in which an async line may end by itself
 
 @dataclass
 class _Line:
-    """A line, and what is known of its nodes."""
+    """A line; ``known`` are nodes that need not run again, ``nodes`` the records of all that ended, in order."""
 
     number: int
     row: Mapping[str, Any]
     known: dict[str, RunInfo]
+    nodes: dict[str, RunInfo] = field(init=False)
     start: datetime = field(default_factory=now)
+
+    def __post_init__(self) -> None:
+        self.nodes = dict(self.known)
 
 
 def start_processes(batch: Batch) -> Callable[[], float]:
@@ -65,7 +70,6 @@ class _Pool:
     def __init__(self, batch: Batch) -> None:
         self._batch = batch
         self._setup = _setup_of(batch)
-        self._environment = {k: v for k, v in os.environ.items() if k not in batch.executor.environment}
         self._workers: set[WorkerProcess] = set()
         self._suspects: deque[_Line] = deque()
         self._quarantine: asyncio.Task[None] | None = None
@@ -122,11 +126,13 @@ class _Pool:
     async def _run(self, worker: WorkerProcess, line: _Line, *, alone: bool = False) -> None:
         """Run a line to its result, or hand it to quarantine where others may be to blame."""
         line.start = now()
-        blamed = alone and worker.ran == 0
+        blamed = alone and worker.asked == 0
         seconds = self._batch.options.line_timeout
         try:
             async with asyncio.timeout(seconds + (_GRACE if self._batch.executor.prefers_async else 0)):
-                reply = await worker.run(line.number, line.row, line.known, lambda *told: self._node_ended(line, *told))
+                result, printed, out_of_memory = await worker.ask(
+                    "line", line.number, line.row, line.known, on_node=lambda *told: self._node_ended(line, *told)
+                )
         except TimeoutError:
             worker.usable = False
             if alone or await worker.responds():
@@ -140,13 +146,15 @@ class _Pool:
             else:
                 self._suspect(line, alone)
         else:
-            worker.usable = worker.usable and not reply.out_of_memory
-            if reply.out_of_memory and not blamed:  # others may have taken the memory
+            worker.usable = worker.usable and not out_of_memory
+            if out_of_memory and not blamed:  # others may have taken the memory
                 self._suspect(line, alone)
             else:
-                self._batch.hand_on(reply.result, line.row, reply.printed)
+                result.node_run_infos = {**line.nodes, **result.node_run_infos}
+                self._batch.hand_on(result, line.row, printed)
 
     def _node_ended(self, line: _Line, info: RunInfo, as_it_was: bool) -> None:
+        line.nodes[info.node] = info
         if as_it_was:  # else it must run again, if the line must
             if info.status in (Status.Completed, Status.Bypassed):
                 line.known[info.node] = info
@@ -155,7 +163,7 @@ class _Pool:
     def _failed(self, line: _Line, error: UserErrorException) -> None:
         batch = self._batch
         result = failed_line(batch.executor, line.row, line.number, batch.run_id, error, line.start)
-        result.node_run_infos = dict(line.known)
+        result.node_run_infos = line.nodes
         batch.hand_on(result, line.row, "")
 
     # -- lines that were in flight when their process died --------------------------------------------------------
@@ -190,7 +198,7 @@ class _Pool:
         return await self._started()
 
     async def _started(self) -> WorkerProcess:
-        worker = WorkerProcess(self._setup, self._environment)
+        worker = WorkerProcess(self._setup)
         self._workers.add(worker)
         await worker.ready()
         return worker
@@ -204,21 +212,24 @@ class _Pool:
             worker.kill()
 
 
-def _setup_of(batch: Batch) -> Setup:
+def _setup_of(batch: Batch) -> LinesSetup:
     origin = batch.executor.origin
     if origin is None:
         raise UserErrorException(
             "Worker processes cannot load a function of the main script, of a notebook or inside another one.",
             hint="put it into a module of its own, or run without workers",
         )
-    return Setup(
-        origin,
-        batch.run_id,
+    tape = current()
+    return LinesSetup(
         path=tuple(sys.path),
-        line_timeout=batch.options.line_timeout,
+        environment=dict(os.environ),
         memory_limit=batch.options.memory_limit,
         context=dict(context_attributes()),
         log_level=logging.getLogger("promptflow").getEffectiveLevel(),
+        tape=None if tape is None else tape.handover(),
+        origin=origin,
+        run_id=batch.run_id,
+        line_timeout=batch.options.line_timeout,
     )
 
 

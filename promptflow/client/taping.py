@@ -31,7 +31,7 @@ def taped(workspace: Workspace, run: Run) -> Iterator[None]:
         from promptflow.tape.player import Player
         from promptflow.tape.use import replaying
 
-        with replaying(Player(Path(run._replay)), workspace.database_url):
+        with replaying(Player(Path(run._replay), allow=workspace.database_url)):
             yield
     elif run._options.get("record") or run._options.get("record_http"):
         from promptflow.tape.recorder import Recorder
@@ -79,7 +79,8 @@ def replayed(run: Run, tape: Path | None, overrides: Mapping[str, Any]) -> dict[
     path = tape or tape_of(run)
     if not path.is_file():
         raise TapeError(f"There is no tape {path}.", hint="a run that was recorded has one: pf run export-tape")
-    options = {key: value for key, value in run._options.items() if not key.startswith("record") and key != "export"}
+    left_out = ("record", "record_http", "export", "compute")
+    options = {key: value for key, value in run._options.items() if key not in left_out}
     changes: dict[str, Any] = {
         "replay": str(path.resolve()),
         "overrides": {**run._overrides, **overrides},

@@ -6,9 +6,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from promptflow.tracing.aside import is_aside
+
+if TYPE_CHECKING:
+    from promptflow.tape.handover import Handover
 
 
 class Tape(Protocol):
@@ -16,6 +19,10 @@ class Tape(Protocol):
 
     def connection(self, name: Any, find: Callable[[], Any], make: Callable[[dict[str, Any], str], Any]) -> Any:
         """The connection that the flow gets; ``make`` makes one of a dictionary."""
+        ...
+
+    def handover(self) -> Handover | None:
+        """What another process needs to go by it."""
         ...
 
     def begin_in(self, folder: Path) -> None:

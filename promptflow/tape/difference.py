@@ -12,8 +12,8 @@ from promptflow.tape.request import Request
 if TYPE_CHECKING:
     from promptflow.tape.player import Recorded
 
-_LOOKED_AT = 200  # requests that are compared
-_COMPARED = 2_000  # characters of each
+_LOOKED_AT = 100  # requests that are compared
+_COMPARED = 1_000  # characters of each
 _NAMED = 3  # differences that are named
 _SHOWN = 60  # characters of a value
 
@@ -24,17 +24,26 @@ def nearest(request: Request, place: Place, calls: Sequence[Recorded]) -> str:
     if not same_path:
         paths = sorted({call.request.title for call in calls})
         return f"recorded are {', '.join(paths[:5])}" if paths else "the tape holds no request at all"
-    ranked = sorted(same_path, key=lambda call: (call.place != place, call.place.line != place.line))[:_LOOKED_AT]
-    best = max(ranked, key=lambda call: _likeness(request, call.request))
+    best = max(_candidates(same_path, place)[:_LOOKED_AT], key=lambda call: _likeness(request, call.request))
     named = [f"{path}: recorded {_shown(was)}, now {_shown(now)}" for path, was, now in _changes(best, request)]
     more = f", and {len(named) - _NAMED} more" if len(named) > _NAMED else ""
     at = f" ({best.place})" if str(best.place) else ""
     return f"the nearest recorded request{at} differs in {'; '.join(named[:_NAMED])}{more}"
 
 
+def _candidates(calls: list[Recorded], place: Place) -> list[Recorded]:
+    """Those of the same node in the same line, else of the line, else of the node, else all."""
+    groups = (
+        [call for call in calls if call.place == place],
+        [call for call in calls if call.place.line == place.line and place.line is not None],
+        [call for call in calls if call.place.node == place.node],
+    )
+    return next((group for group in groups if group), calls)
+
+
 def _likeness(request: Request, other: Request) -> float:
     matcher = SequenceMatcher(None, request.text[:_COMPARED], other.text[:_COMPARED], autojunk=False)
-    return matcher.quick_ratio()
+    return matcher.ratio()
 
 
 def _changes(best: Recorded, request: Request) -> list[tuple[str, Any, Any]]:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from urllib.parse import urlsplit
 
 from promptflow.tape.place import here
 from promptflow.tape.player import Player
@@ -24,8 +25,8 @@ _hooked = False
 
 
 @contextmanager
-def network_blocked(player: Player, allow: str | None = None) -> Iterator[None]:
-    """Refuse connections of the whole process, but to Unix sockets and to ``allow`` (the database's host).
+def network_blocked(player: Player) -> Iterator[None]:
+    """Refuse connections of the whole process, but to Unix sockets and to what the player allows (the database).
 
     Python's audit events see every socket of Python code, however it came by it. C libraries that open their own
     (libpq) and child processes are not seen.
@@ -34,8 +35,8 @@ def network_blocked(player: Player, allow: str | None = None) -> Iterator[None]:
     if not _hooked:
         sys.addaudithook(_check)  # for the life of the process: there is no way back
         _hooked = True
-    if allow:
-        _allowed.add(allow)
+    if player.allow:
+        _allowed.add(urlsplit(player.allow).hostname or "")
     _players.append(player)
     try:
         yield

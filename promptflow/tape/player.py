@@ -13,10 +13,12 @@ from typing import Any
 from promptflow.exceptions import ReplayMiss
 from promptflow.tape.difference import nearest
 from promptflow.tape.file import append_line, read_records
+from promptflow.tape.handover import Handover
 from promptflow.tape.place import Place, here
 from promptflow.tape.request import Request
 from promptflow.tape.scrub import MASK
 
+_EXPLAINED = 100  # misses for which the nearest request is looked for
 MISSES = "replay_misses.jsonl"
 _Key = tuple[str, str, str]
 
@@ -44,11 +46,13 @@ class Player:
     """Answers from one tape. The n-th same request of a line gets the n-th answer that the line got.
 
     What is asked for in vain is in ``misses``, and in the file ``note``, which several processes may share.
+    ``allow``: the url of the one server that may be connected to.
     """
 
-    def __init__(self, path: Path, note: Path | None = None) -> None:
+    def __init__(self, path: Path, note: Path | None = None, allow: str | None = None) -> None:
         self.path = path
         self.note = note
+        self.allow = allow
         self.misses: list[ReplayMiss] = []
         self._lock = threading.Lock()
         self._connections: dict[str, dict[str, Any]] = {}
@@ -79,6 +83,9 @@ class Player:
 
     def begin_in(self, folder: Path) -> None:
         self.note = folder / MISSES
+
+    def handover(self) -> Handover:
+        return Handover(str(self.path), True, note=str(self.note) if self.note is not None else None, allow=self.allow)
 
     def missed(self, message: str, place: Place, hint: str) -> ReplayMiss:
         """The error for what a replay must not do. It is noted as well: the flow may catch it."""
@@ -130,7 +137,7 @@ class Player:
         raise self.missed(
             f"The tape {self.path.name} has no answer for {request.title}{at}.",
             place,
-            nearest(request, place, self._calls) or "it holds no request like it: record it anew",
+            nearest(request, place, self._calls) if len(self.misses) < _EXPLAINED else "see the first ones",
         )
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from promptflow.tape.file import NAME, VERSION, TapeWriter
+from promptflow.tape.handover import Handover
 from promptflow.tape.place import here
 from promptflow.tape.request import Request, is_model_call, is_secret_name, secrets_in_url
 from promptflow.tape.scrub import Scrubber, secret_variables
@@ -45,8 +46,8 @@ class Recorder:
     def __init__(self, http: Sequence[str] = (), secrets: Iterable[str] = (), **about: Any) -> None:
         self.numbers = count()
         self.scrubber = Scrubber([*secrets, *secret_variables(os.environ)])
-        self.http = tuple(http)
-        self.path: Path | None = None
+        self._http = tuple(http)
+        self._path: Path | None = None
         self._by = random.token_hex(4)
         self._connections: set[str] = set()
         self._writer = TapeWriter()
@@ -55,17 +56,21 @@ class Recorder:
 
     def open(self, path: Path) -> None:
         self._writer.open(path)
-        self.path = path
+        self._path = path
 
     def begin_in(self, folder: Path) -> None:
         self.open(folder / NAME)
+
+    def handover(self) -> Handover | None:
+        """None while it has no file."""
+        return Handover(str(self._path), False, self._http, tuple(self.scrubber.secrets)) if self._path else None
 
     def close(self) -> None:
         self._writer.close()
 
     def wants(self, url: str, headers: Mapping[str, str]) -> bool:
         """Whether a call that some HTTP library makes is kept: one to a model, or to a declared URL."""
-        return is_model_call(url, headers) or any(fnmatch.fnmatchcase(url, pattern) for pattern in self.http)
+        return is_model_call(url, headers) or any(fnmatch.fnmatchcase(url, pattern) for pattern in self._http)
 
     def begin(self, request: Request, url: str = "", headers: Mapping[str, str] | None = None) -> Call:
         """``url`` and ``headers`` as they are sent: the secrets in them are learned, and not kept."""

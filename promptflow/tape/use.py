@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from promptflow.tape.clients.watch import watch
-from promptflow.tape.current import current, using
+from promptflow.tape.current import using
+from promptflow.tape.handover import Handover
 from promptflow.tape.network import network_blocked
 from promptflow.tape.player import Player
 from promptflow.tape.recorder import Recorder
@@ -37,9 +36,9 @@ def replay(file: str | PathLike[str], *, allow: str | None = None) -> Iterator[P
     A call that is not on the tape raises ReplayMiss where it is made, and again at the end of the block, whatever the
     code in it made of that. ``allow``: the url of a server that may be connected to, such as a database.
     """
-    player = Player(Path(file))
+    player = Player(Path(file), allow=allow)
     try:
-        with replaying(player, allow):
+        with replaying(player):
             yield player
     except Exception as error:
         if player.misses and error is not player.misses[0]:
@@ -61,42 +60,18 @@ def recording(recorder: Recorder) -> Iterator[None]:
 
 
 @contextmanager
-def replaying(player: Player, allow: str | None = None) -> Iterator[None]:
+def replaying(player: Player) -> Iterator[None]:
     """`replay` with a player that is made already; its misses are left in it."""
     watch()
-    with using(player), network_blocked(player, urlsplit(allow or "").hostname):
+    with using(player), network_blocked(player):
         yield
-
-
-@dataclass(frozen=True)
-class Handover:
-    """What another process needs to go by the same tape. ``secrets`` are for pipes, not for files."""
-
-    path: str
-    http: tuple[str, ...] = ()
-    secrets: tuple[str, ...] = field(default=(), repr=False)
-    note: str | None = None
-    allow: str | None = field(default=None, repr=False)
-    replays: bool = False
-
-
-def handover(allow: str | None = None) -> Handover | None:
-    """The tape of this context, for another process; None where there is none."""
-    tape = current()
-    if isinstance(tape, Player):
-        note = str(tape.note) if tape.note is not None else None
-        return Handover(str(tape.path), note=note, allow=allow, replays=True)
-    if isinstance(tape, Recorder) and tape.path is not None:
-        return Handover(str(tape.path), tape.http, tuple(tape.scrubber.secrets))
-    return None
 
 
 @contextmanager
 def taken_over(given: Handover) -> Iterator[None]:
     """Go by the tape of the process that handed it over."""
     if given.replays:
-        player = Player(Path(given.path), Path(given.note) if given.note else None)
-        with replaying(player, given.allow):
+        with replaying(Player(Path(given.path), Path(given.note) if given.note else None, given.allow)):
             yield
         return
     recorder = Recorder(given.http, given.secrets)

@@ -8,6 +8,8 @@ from typing import Any
 
 from promptflow.tape.clients.intercept import Answer, intercept
 
+_OF_THE_WIRE = ("content-encoding", "content-length", "transfer-encoding")  # the body is decoded
+
 
 def patch(module: Any) -> None:
     original = module.HTTPAdapter.send
@@ -28,7 +30,7 @@ def patch(module: Any) -> None:
         except BaseException as error:
             taken.failed(error)
             raise
-        headers = {k: v for k, v in response.headers.items() if k.lower() != "content-encoding"}
+        headers = {k: v for k, v in response.headers.items() if k.lower() not in _OF_THE_WIRE}
         taken.answered(response.status_code, headers, body)
         response.raw.release_conn()
         response.raw = _raw(response.status_code, headers, body, response.reason)
