@@ -11,52 +11,44 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import promptflow
-from promptflow.contracts.run import LineResult, RunInfo
+from promptflow.contracts.run import RunInfo
 from promptflow.exceptions import WorkerDiedError
 from promptflow.executor import wire
 from promptflow.executor.threads import start_daemon
 from promptflow.executor.worker import BOOT, Setup
 
 TAIL = 4000  # characters kept of what the process wrote to stdout and stderr at last
+# What must be there when a process starts; the rest of its environment, where secrets may be, comes through the pipe.
+_AT_THE_START = ("PATH", "PYTHON", "HOME", "LANG", "LC_", "TZ", "TMPDIR", "LD_", "DYLD_", "MALLOC_", "GLIBC_")
 _FOLDER = str(Path(promptflow.__path__[0]).parent)
 _PONG = 1.0  # seconds in which a process that still does anything answers
 _END = 5.0  # seconds for what it has left to write when its work is done
 _LAST_WORDS = 0.5  # seconds for what it sent before it died
 
 
-@dataclass(frozen=True)
-class Reply:
-    """What a worker says of a line that ended."""
-
-    result: LineResult
-    printed: str
-    out_of_memory: bool
-
-
 OnNode = Callable[[RunInfo, bool], None]
 
 
 @dataclass
-class _Line:
-    """A line in flight: who waits for it, and its nodes that ended so far, in order."""
+class _Request:
+    """What it was asked and has not answered."""
 
-    reply: asyncio.Future[Reply]
-    on_node: OnNode
-    nodes: dict[str, RunInfo] = field(default_factory=dict)
+    reply: asyncio.Future[tuple[Any, ...]]
+    on_node: OnNode | None = None
 
 
 class WorkerProcess(asyncio.Protocol):
     """One process. All methods but ``kill`` belong to the event loop that started it."""
 
-    def __init__(self, setup: Setup, environment: Mapping[str, str]) -> None:
+    def __init__(self, setup: Setup) -> None:
         self._setup = setup
         self._messages = wire.Messages()
-        self._lines: dict[int, _Line] = {}
+        self._requests: dict[int, _Request] = {}
         loop = asyncio.get_running_loop()
         self._ready: asyncio.Future[None] = loop.create_future()
         self._exited: asyncio.Future[None] = loop.create_future()
@@ -65,14 +57,9 @@ class WorkerProcess(asyncio.Protocol):
         self._died: WorkerDiedError | None = None
         self._tail = _Tail()
         self.usable = True
-        self.ran = 0  # lines given to it so far
-        ours, self.process = _start(environment)
+        self.asked = 0  # requests so far
+        ours, self.process = _start(setup.environment)
         self._watching = loop.create_task(self._watch(ours))
-
-    @property
-    def busy(self) -> int:
-        """Lines in flight."""
-        return len(self._lines)
 
     async def ready(self) -> None:
         """Wait until it has loaded the flow. Raises what kept it from that."""
@@ -81,18 +68,21 @@ class WorkerProcess(asyncio.Protocol):
             self._watching.result()
         self._ready.result()
 
-    async def run(self, number: int, row: Mapping[str, Any], known: Mapping[str, RunInfo], on_node: OnNode) -> Reply:
-        """Have it run one line. ``on_node`` gets the nodes that end, as they do, and whether their values came through
-        as they were. Raises WorkerDiedError, and what ``on_node`` raises."""
+    async def ask(self, kind: str, number: int, *rest: Any, on_node: OnNode | None = None) -> tuple[Any, ...]:
+        """Its reply to a request, which has a number that no other has meanwhile. ``on_node`` gets the records of nodes
+        that end, as they do, and whether their values came through as they were.
+
+        Raises WorkerDiedError, and what ``on_node`` raises.
+        """
         if self._died is not None:
             raise self._died
-        self.ran += 1
-        line = self._lines[number] = _Line(asyncio.get_running_loop().create_future(), on_node)
-        self._transport.write(wire.pack_all(("line", number, row, known)))
+        self.asked += 1
+        request = self._requests[number] = _Request(asyncio.get_running_loop().create_future(), on_node)
+        self._transport.write(wire.pack_all((kind, number, *rest)))
         try:
-            return await line.reply
+            return await request.reply
         finally:
-            del self._lines[number]
+            del self._requests[number]
 
     async def responds(self) -> bool:
         """Whether its code still gets a turn."""
@@ -105,7 +95,7 @@ class WorkerProcess(asyncio.Protocol):
 
     async def end(self) -> None:
         """Let it go when it is idle and well; else, or if it does not go, kill it."""
-        if self.usable and not self._lines:
+        if self.usable and not self._requests:
             self.usable = False
             self._transport.write(wire.pack_all(("end",)))
             with suppress(TimeoutError):
@@ -140,9 +130,9 @@ class WorkerProcess(asyncio.Protocol):
         self._died = _death(self.process.returncode, self._tail.text)
         if not self._ready.done():
             self._ready.set_exception(self._died)
-        for line in self._lines.values():
-            if not line.reply.done():
-                line.reply.set_exception(self._died)
+        for request in self._requests.values():
+            if not request.reply.done():
+                request.reply.set_exception(self._died)
 
     def _wait(self, loop: asyncio.AbstractEventLoop) -> None:
         if hasattr(os, "waitid"):  # its number is its own until it is waited for
@@ -165,19 +155,12 @@ class WorkerProcess(asyncio.Protocol):
 
     def _take(self, message: tuple[Any, ...]) -> None:
         match message:
-            case ("node" | "changed node" as kind, number, info) if number in self._lines:
-                line = self._lines[number]
-                line.nodes[info.node] = info
-                try:
-                    line.on_node(info, kind == "node")
-                except BaseException as error:  # it could not be written
-                    if not line.reply.done():
-                        line.reply.set_exception(error)
-            case ("line", number, result, printed, out_of_memory) if number in self._lines:
-                line = self._lines[number]
-                result.node_run_infos = {**line.nodes, **result.node_run_infos}
-                if not line.reply.done():
-                    line.reply.set_result(Reply(result, printed, out_of_memory))
+            case ("node" | "changed node" as kind, number, info) if number in self._requests:
+                self._tell(self._requests[number], info, kind == "node")
+            case ("reply", number, *rest) if number in self._requests:
+                reply = self._requests[number].reply
+                if not reply.done():
+                    reply.set_result(tuple(rest))
             case ("log", name, level, text):
                 logging.getLogger(name).log(level, "%s", text)
             case ("pong",):
@@ -186,6 +169,15 @@ class WorkerProcess(asyncio.Protocol):
                 self._ready.set_result(None)
             case ("failed", error):
                 self._ready.set_exception(error)
+
+    def _tell(self, request: _Request, info: RunInfo, as_it_was: bool) -> None:
+        if request.on_node is None:
+            return
+        try:
+            request.on_node(info, as_it_was)
+        except BaseException as error:  # it could not be written
+            if not request.reply.done():
+                request.reply.set_exception(error)
 
 
 class _Tail(asyncio.Protocol):
@@ -216,7 +208,7 @@ def _start(environment: Mapping[str, str]) -> tuple[socket.socket, subprocess.Po
             stderr=subprocess.STDOUT,
             pass_fds=(theirs.fileno(),),
             process_group=0,  # Ctrl-C in the terminal is for the parent alone
-            env=dict(environment),
+            env={name: environment[name] for name in environment if name.startswith(_AT_THE_START)},
         )
     ours.setblocking(False)
     return ours, process
