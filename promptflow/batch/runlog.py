@@ -8,34 +8,50 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
+from typing import TextIO
 
 from promptflow.batch.result import BatchResult
 
 _run: ContextVar[str] = ContextVar("promptflow_run", default="")
+_echo: ContextVar[TextIO | None] = ContextVar("promptflow_echo", default=None)
 _logger = logging.getLogger("promptflow.batch")
 
 
 @contextmanager
 def run_log(file: Path, run_id: str) -> Iterator[logging.Logger]:
     """Write what our loggers say about this run, in any thread that carries its context, into ``file``."""
-    handler = logging.FileHandler(file, encoding="utf-8", delay=True)
+    handlers: list[logging.Handler] = [logging.FileHandler(file, encoding="utf-8", delay=True)]
+    if (stream := _echo.get()) is not None:
+        handlers.append(logging.StreamHandler(stream))
     formatter = logging.Formatter("%(asctime)s %(process)7d %(name)-24s %(levelname)-8s %(message)s", _TIME)
     formatter.converter = time.gmtime
-    handler.setFormatter(formatter)
-    handler.addFilter(lambda record: _run.get() == run_id)
     root = logging.getLogger("promptflow")
     before = root.level
     token = _run.set(run_id)
-    root.addHandler(handler)
+    for handler in handlers:
+        handler.setFormatter(formatter)
+        handler.addFilter(lambda record: _run.get() == run_id)
+        root.addHandler(handler)
     if root.getEffectiveLevel() > logging.INFO:
         root.setLevel(logging.INFO)
     try:
         yield _logger
     finally:
-        root.removeHandler(handler)
+        for handler in handlers:
+            root.removeHandler(handler)
+            handler.close()
         root.setLevel(before)
         _run.reset(token)
-        handler.close()
+
+
+@contextmanager
+def echoed(stream: TextIO | None) -> Iterator[None]:
+    """What runs in the block write into their logs goes to ``stream`` as well."""
+    token = _echo.set(stream or _echo.get())
+    try:
+        yield
+    finally:
+        _echo.reset(token)
 
 
 _TIME = "%Y-%m-%d %H:%M:%S +0000"

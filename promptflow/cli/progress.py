@@ -15,6 +15,7 @@ from typing import TextIO
 
 from promptflow.batch.pace import PaceMeter
 from promptflow.batch.result import BatchResult
+from promptflow.batch.runlog import echoed
 from promptflow.batch.ticker import Ticker
 from promptflow.cli import style
 from promptflow.cli.output import Output
@@ -29,15 +30,17 @@ Shown = Callable[[BatchResult], None]
 
 
 @contextmanager
-def progress(out: Output) -> Iterator[Shown]:
-    """A function to call with the result so far. It only takes note: a thread of its own writes."""
-    if out.no_progress or out.format == "quiet":
-        yield lambda result: None
-        return
+def progress(out: Output, log: bool = False) -> Iterator[Shown]:
+    """A function to call with the result so far. It only takes note: a thread of its own writes. ``log``: the logs of
+    runs are shown as they grow, above the live block; they say themselves what plain lines would."""
     live = style.is_terminal(out.stderr) and os.environ.get("TERM") != "dumb"
+    if out.no_progress or out.format == "quiet" or (log and not live):
+        with echoed(out.stderr if log else None):
+            yield lambda result: None
+        return
     shown = _LiveBlock(out) if live else _PlainLines(out)
     try:
-        with shown.standing():
+        with shown.standing(), echoed(sys.stderr if log else None):
             yield shown
     finally:
         shown.end()
