@@ -133,7 +133,8 @@ def run_lines(
     """
     batch = Batch(executor, iter(lines), done, run_id, options, skip, known or {}, on_node)
     deadline = time.monotonic() + options.batch_timeout if options.batch_timeout else None
-    if in_flight is not None and not options.workers:  # a worker that dies costs no more than its lines
+    # A worker or a node that dies costs no more than its lines.
+    if in_flight is not None and not options.workers and not options.compute:
         batch.in_flight = InFlight(in_flight)
     try:
         with routed_output(), _finishing_on_interrupt(batch):
@@ -156,12 +157,16 @@ def _start_apart(batch: Batch) -> Callable[[], float]:
     batch.lines = iter(list(batch.set_aside.items()))
     batch.ended.clear()
     if batch.executor.origin is not None:
-        batch.options = replace(batch.options, workers=1)
+        batch.options = replace(batch.options, workers=1, compute=None)
     return _transport(batch.executor, batch.options)(batch)
 
 
 def _transport(executor: Executor, options: RunOptions) -> Transport:
     # Loaded when chosen: a flow of plain Python must not pay for asyncio, nor either of them for processes.
+    if options.compute:
+        from promptflow.batch.ray_transport import start_ray
+
+        return start_ray
     if options.workers:
         from promptflow.batch.processes import start_processes
 

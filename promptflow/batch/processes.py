@@ -36,7 +36,7 @@ _GRACE = 1.0  # seconds past its time in which an async line may end by itself
 
 
 @dataclass
-class _Line:
+class Line:
     """A line; ``known`` are nodes that need not run again, ``nodes`` the records of all that ended, in order."""
 
     number: int
@@ -54,7 +54,7 @@ def start_processes(batch: Batch) -> Callable[[], float]:
 
     def run() -> None:
         try:
-            background.run(_Pool(batch).run())
+            background.run(Pool(batch).run())
         except BaseException as error:  # handed to the calling thread
             batch.fail(error)
         finally:
@@ -64,14 +64,14 @@ def start_processes(batch: Batch) -> Callable[[], float]:
     return lambda: 3600.0
 
 
-class _Pool:
+class Pool:
     """The workers of one batch. All of it runs on one event loop."""
 
     def __init__(self, batch: Batch) -> None:
         self._batch = batch
-        self._setup = _setup_of(batch)
+        self._setup = setup_of(batch)
         self._workers: set[WorkerProcess] = set()
-        self._suspects: deque[_Line] = deque()
+        self._suspects: deque[Line] = deque()
         self._quarantine: asyncio.Task[None] | None = None
         self._ended = False  # no line is left
         batch.cancel = self._kill_all
@@ -110,20 +110,20 @@ class _Pool:
             finally:
                 await self._end(worker)
 
-    async def _pull(self, worker: WorkerProcess, line: _Line | None) -> None:
+    async def _pull(self, worker: WorkerProcess, line: Line | None) -> None:
         while (line := line or (self._next() if worker.usable else None)) is not None:
             await self._run(worker, line)
             line = None
 
-    def _next(self) -> _Line | None:
+    def _next(self) -> Line | None:
         found = self._batch.next_line()
         if found is None:
             self._ended = True
             return None
-        return _Line(*found, dict(self._batch.known.get(found[0], {})))
+        return Line(*found, dict(self._batch.known.get(found[0], {})))
 
     # -- one line -------------------------------------------------------------------------------------------------
-    async def _run(self, worker: WorkerProcess, line: _Line, *, alone: bool = False) -> None:
+    async def _run(self, worker: WorkerProcess, line: Line, *, alone: bool = False) -> None:
         """Run a line to its result, or hand it to quarantine where others may be to blame."""
         line.start = now()
         blamed = alone and worker.asked == 0
@@ -153,21 +153,21 @@ class _Pool:
                 result.node_run_infos = {**line.nodes, **result.node_run_infos}
                 self._batch.hand_on(result, line.row, printed)
 
-    def _node_ended(self, line: _Line, info: RunInfo, as_it_was: bool) -> None:
+    def _node_ended(self, line: Line, info: RunInfo, as_it_was: bool) -> None:
         line.nodes[info.node] = info
         if as_it_was:  # else it must run again, if the line must
             if info.status in (Status.Completed, Status.Bypassed):
                 line.known[info.node] = info
             self._batch.node_ended(info)
 
-    def _failed(self, line: _Line, error: UserErrorException) -> None:
+    def _failed(self, line: Line, error: UserErrorException) -> None:
         batch = self._batch
         result = failed_line(batch.executor, line.row, line.number, batch.run_id, error, line.start)
         result.node_run_infos = line.nodes
         batch.hand_on(result, line.row, "")
 
     # -- lines that were in flight when their process died --------------------------------------------------------
-    def _suspect(self, line: _Line, first: bool) -> None:
+    def _suspect(self, line: Line, first: bool) -> None:
         if first:
             self._suspects.appendleft(line)
         else:
@@ -212,7 +212,7 @@ class _Pool:
             worker.kill()
 
 
-def _setup_of(batch: Batch) -> LinesSetup:
+def setup_of(batch: Batch) -> LinesSetup:
     origin = batch.executor.origin
     if origin is None:
         raise UserErrorException(
