@@ -608,6 +608,14 @@ class RunNotFoundError(RunOperationError): ...
 class InvalidRunStatusError(RunOperationError): ...
 
 
+class RunGoesOnError(RunOperationError):
+    """Another process works on the run."""
+
+
+class FlowChangedError(RunOperationError):
+    """A run cannot go on, because its flow or its data are not what they were."""
+
+
 class InvalidRunError(RunOperationError): ...
 
 
@@ -617,6 +625,10 @@ class RunArgumentError(ValidationException, ValueError):
 
 class ReplayMiss(UserErrorException):
     """A replay was asked for a call that is not on its tape, or for a connection. No call was made."""
+
+
+class ReplayConnectionError(ReplayMiss, ConnectionError):
+    """A replay refused a connection; a ConnectionError too, so that whoever tried closes the socket."""
 
 
 class TapeError(ValidationException):

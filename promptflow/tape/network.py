@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
+from promptflow.exceptions import ReplayConnectionError
 from promptflow.tape.place import here
 from promptflow.tape.player import Player
 from promptflow.tracing.aside import is_aside
@@ -72,4 +73,5 @@ def _is_local(name: str) -> bool:
 def _refuse(what: str) -> None:
     place = here()
     at = f" ({place})" if str(place) else ""
-    raise _players[-1].missed(f"Replay: a connection to {what} was refused{at}.", place, _HINT)
+    message = f"Replay: a connection to {what} was refused{at}."
+    raise _players[-1].missed(message, place, _HINT, ReplayConnectionError)

@@ -87,9 +87,9 @@ class Player:
     def handover(self) -> Handover:
         return Handover(str(self.path), True, note=str(self.note) if self.note is not None else None, allow=self.allow)
 
-    def missed(self, message: str, place: Place, hint: str) -> ReplayMiss:
+    def missed(self, message: str, place: Place, hint: str, kind: type[ReplayMiss] = ReplayMiss) -> ReplayMiss:
         """The error for what a replay must not do. It is noted as well: the flow may catch it."""
-        miss = ReplayMiss(message, location=str(place), hint=hint)
+        miss = kind(message, location=str(place), hint=hint)
         self.misses.append(miss)
         if self.note is not None:
             append_line(self.note, {"message": message, "location": str(place), "hint": hint})

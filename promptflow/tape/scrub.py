@@ -75,7 +75,8 @@ def _text(secret: Any) -> str:
 
 def _spellings(secret: str) -> set[str]:
     """As it is, in JSON inside a text, in a URL, in base64."""
-    return {secret, json.dumps(secret)[1:-1], quote(secret, safe=""), b64encode(secret.encode()).decode()}
+    in_json = {json.dumps(secret, ensure_ascii=ascii_only)[1:-1] for ascii_only in (True, False)}
+    return {secret, *in_json, quote(secret, safe=""), b64encode(secret.encode()).decode()}
 
 
 def _pieces(event: Any) -> Iterable[tuple[dict[str, Any], str]]:

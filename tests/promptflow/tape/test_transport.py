@@ -69,7 +69,9 @@ def test_a_stream_comes_in_the_same_pieces(model_server: ModelServer, tape: Path
 
 
 def test_a_broken_stream_breaks_again(model_server: ModelServer, tape: Path) -> None:
-    model_server.script(Reply(body=b'data: {"choices": []}\n\n' * 20, headers={"Content-Type": "text/event-stream"}, cut=50))
+    model_server.script(
+        Reply(body=b'data: {"choices": []}\n\n' * 20, headers={"Content-Type": "text/event-stream"}, cut=50)
+    )
     for mode in (record, replay):
         with mode(tape), pytest.raises(WrappedOpenAIError, match="APIConnectionError"):
             ask(model_server, "x", stream=True)
