@@ -99,7 +99,7 @@ class ForEach:
 
 @dataclass(frozen=True)
 class Node:
-    """A node. ``inputs`` values are literals or References."""
+    """A node. ``inputs`` values are literals or References; ``isolation`` is ``process``, ``none`` or the tool's."""
 
     name: str
     type: ToolType | None
@@ -117,6 +117,7 @@ class Node:
     timeout: float | None = None
     retry: Retry | None = None
     foreach: ForEach | None = None
+    isolation: str | None = None
     line: int = 0
 
     @property

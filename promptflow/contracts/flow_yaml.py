@@ -45,8 +45,9 @@ FLOW_KEYS = (
 ).split()
 NODE_KEYS = (
     "name type source inputs connection api provider module use_variants aggregation reduce enable_cache activate "
-    "comment tool timeout retry foreach description icon deployment_name skip"
+    "comment tool timeout retry foreach isolation description icon deployment_name skip"
 ).split()
+ISOLATIONS = ("process", "none")
 SOURCE_TYPES = ("code", "package", "package_with_prompt", "flow")
 Marks = Any
 At = Callable[..., tuple[int, int]]
@@ -313,6 +314,7 @@ class _Reader:
             timeout=self.positive(item.get("timeout"), f"timeout of node {name}", *keys, "timeout"),
             retry=self.retry(item.get("retry"), name, *keys, "retry"),
             foreach=self.foreach(item.get("foreach"), name, *keys, "foreach"),
+            isolation=self.isolation(item, name, *keys),
             line=self.at(*keys)[0],
         )
 
@@ -399,6 +401,17 @@ class _Reader:
                 f"retry of node {name} is not valid.", *keys, hint="write retry: {max_retries: 3, delay: 1, backoff: 2}"
             )
             return None
+
+    def isolation(self, item: dict[str, Any], name: str, *keys: str | int) -> str | None:
+        value = item.get("isolation")
+        if value is None:
+            return None
+        if value not in ISOLATIONS:
+            hint = nearest(str(value), ISOLATIONS) or f"one of {', '.join(ISOLATIONS)}"
+            self.problem(f"Node '{name}' has the unknown isolation {value!r}.", *keys, "isolation", hint=hint)
+        elif value == "process" and item.get("type") not in ("python", "custom_llm"):
+            self.problem(f"Node '{name}' cannot be isolated: only nodes of Python can.", *keys, "isolation")
+        return str(value)
 
     def foreach(self, data: Any, name: str, *keys: str | int) -> ForEach | None:
         if data is None:

@@ -89,7 +89,7 @@ async def _attempts(step: Step, attempt: Callable[[], Awaitable[Any]]) -> Any:
         try:
             return await asyncio.wait_for(attempt(), timeout)
         except TimeoutError as error:
-            failure: Exception = error if timeout is None else timeout_error(step, timeout)
+            failure: Exception = error if timeout is None else timeout_error(step.name, timeout)
         except Exception as error:
             failure = error
         delay = next(waits, None)

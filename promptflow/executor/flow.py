@@ -20,7 +20,7 @@ from promptflow.executor.inputs import apply_inputs
 from promptflow.executor.line import FIRST_ATTEMPT, Attempt, Line, flow_info, now
 from promptflow.executor.multimedia import load_input_images
 from promptflow.executor.node import run_node
-from promptflow.executor.origin import Origin
+from promptflow.executor.origin import Origin, Recorded
 from promptflow.executor.scheduler import is_chain, run_chain, run_threads
 from promptflow.executor.steps import Connections, Step, SubFlow, make_step, make_steps
 from promptflow.executor.stream import AsyncStream, Stream
@@ -50,7 +50,7 @@ class DagExecutor:
         self.node_concurrency = node_concurrency
         self._connections = connections
         self._sub_flow = sub_flow
-        steps = make_steps(flow, connections, sub_flow)
+        steps = [self._isolated(step) for step in make_steps(flow, connections, sub_flow)]
         self.steps = [step for step in steps if not step.node.aggregation]
         self.aggregation_steps = [step for step in steps if step.node.aggregation]
         for step in self.steps:
@@ -153,7 +153,7 @@ class DagExecutor:
         if step is None:
             node = self.flow.node(name)
             assert node is not None, f"{name} is no node of the flow"
-            step = make_step(self.flow, node, self._connections, self._sub_flow)
+            step = self._isolated(make_step(self.flow, node, self._connections, self._sub_flow))
         step = replace(step, node=replace(step.node, activate=None))
         line, start = self._start(inputs, None, None, False)
         line.inputs = {**{k: i.default for k, i in self.flow.inputs.items()}, **inputs}
@@ -209,6 +209,14 @@ class DagExecutor:
     def _context(self, line: Line) -> AbstractContextManager[None]:
         run = line.run_id if line.index is not None else None
         return run_context(run=run, line_number=line.index, line_run_id=line.line_run_id, execution_target="dag")
+
+    def _isolated(self, step: Step) -> Step:
+        if not step.is_isolated:
+            return step
+        from promptflow.executor.isolated import isolated  # processes and an event loop: few flows need them
+
+        found = self._connections.found if isinstance(self._connections, Recorded) else {}
+        return isolated(step, self.flow, found)
 
     def _span(self, inputs: Mapping[str, Any]) -> Span:
         return span(self.flow.name, "Flow", inputs=inputs)

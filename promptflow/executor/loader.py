@@ -141,7 +141,7 @@ def load_again(origin: Origin, workspace: Workspace | None = None) -> Executor:
         return found if found is not None else get_connection(name, workspace)
 
     inject()
-    executor = _load(origin.source, origin, workspace, lookup, NODE_CONCURRENCY, ())
+    executor = _load(origin.source, origin, workspace, Recorded(lookup), NODE_CONCURRENCY, ())
     executor.origin = origin
     return executor
 

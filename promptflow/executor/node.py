@@ -121,13 +121,13 @@ def _with_timeout(step: Step, attempt: Callable[[], Any], timeout: float) -> Any
         return future.result(timeout)
     except FutureTimeout:
         if not future.done():
-            raise timeout_error(step, timeout) from None
+            raise timeout_error(step.name, timeout) from None
         raise
 
 
-def timeout_error(step: Step, timeout: float) -> NodeTimeoutError:
+def timeout_error(name: str, timeout: float) -> NodeTimeoutError:
     return NodeTimeoutError(
-        f"Node '{step.name}' did not end within {timeout:g} seconds.",
+        f"Node '{name}' did not end within {timeout:g} seconds.",
         hint="raise the node's timeout:, or find out what it waits for",
     )
 

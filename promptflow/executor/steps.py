@@ -50,7 +50,8 @@ class Step:
     """One node, ready to run: ``call(**literals, **referenced)``.
 
     ``defaults`` are parameters with a default: an input from a bypassed node is left out for those, None for others.
-    ``stream_parameter`` asks the tool to stream where the caller wants a stream.
+    ``stream_parameter`` asks the tool to stream where the caller wants a stream. ``is_isolated``: its tool is to run in
+    a process of its own.
     """
 
     node: Node
@@ -65,6 +66,7 @@ class Step:
     depends: frozenset[str] = frozenset()
     stream_parameter: str | None = None
     module: str | None = None
+    is_isolated: bool = False
 
 
 def make_steps(flow: Flow, connections: Connections, sub_flow: SubFlow) -> list[Step]:
@@ -207,6 +209,7 @@ class _Loader:
             depends=_depends(node),
             stream_parameter=getattr(function, "_streaming_option_parameter", None),
             module=getattr(target, "__module__", None),
+            is_isolated=(node.isolation or _extra(function).get("isolation")) == "process",
         )
 
     def _prompt(self, node: Node) -> Step:
@@ -387,6 +390,11 @@ def _flow_input_names(node: Node) -> tuple[str, ...]:
 
 def _image_names(template: str) -> list[str]:
     return _IMAGE.findall(template)
+
+
+def _extra(function: Any) -> dict[str, Any]:
+    """What ``@tool`` was told besides what it knows."""
+    return getattr(function, "__extra_info", None) or {}
 
 
 def _provider_of(tool: Tool, loaded: Any) -> type[ToolProvider] | None:
