@@ -35,14 +35,19 @@ class Columns:
 
 @dataclass(frozen=True)
 class Plan:
-    """A checked mapping: literals, and for every other input its source and column."""
+    """A checked mapping: literals, and for every other input its source and column. ``texts`` are inputs that have no
+    value where their row lacks the column; others are NaN there, as in a table read from a file."""
 
     literals: dict[str, Any] = field(default_factory=dict)
     columns: dict[str, tuple[str, str]] = field(default_factory=dict)
+    texts: Collection[str] = ()
 
     def apply(self, line: Mapping[str, Row]) -> dict[str, Any]:
-        """The inputs of one line. A column that only other rows have is NaN, as in a table read from a file."""
+        """The inputs of one line."""
         values = {name: line[source].get(column, _NAN) for name, (source, column) in self.columns.items()}
+        for name in self.texts:
+            if name in values and values[name] is _NAN:
+                del values[name]
         return {**values, **self.literals} if self.literals else values
 
     def gaps(self, line: Mapping[str, Row]) -> list[str]:
@@ -93,13 +98,13 @@ def complete_mapping(
     return {**automatic, **(mapping or {})}
 
 
-def plan_mapping(mapping: Mapping[str, Any], sources: Mapping[str, Columns]) -> Plan:
+def plan_mapping(mapping: Mapping[str, Any], sources: Mapping[str, Columns], texts: Collection[str] = ()) -> Plan:
     """Resolve every reference against the columns there are. Those that find nothing are named in one error.
 
     ``${a.b.c}`` tries source ``a`` with column ``b.c``, then source ``a.b`` with column ``c``; columns are never
     searched for nested values.
     """
-    plan = Plan()
+    plan = Plan(texts=tuple(texts))
     missing: list[str] = []
     for name, value in mapping.items():
         if name == LINE_NUMBER:

@@ -40,7 +40,7 @@ class Lines:
             if missing := self.plan.gaps(line):
                 gaps += 1
                 if gaps <= 5:
-                    _logger.warning("line %d has no column %s: its value is NaN", number, ", ".join(missing))
+                    _logger.warning("line %d has no column %s", number, ", ".join(missing))
             yield number, values
         if gaps > 5:
             _logger.warning("%d lines lack columns that others have", gaps)
@@ -65,8 +65,10 @@ def read_lines(
     mapping: Mapping[str, Any] | None,
     inputs: Collection[str],
     defaults: Collection[str] = (),
+    texts: Collection[str] = (),
 ) -> Lines:
-    """Look at the data once and check the mapping. ``inputs`` and ``defaults`` are names of flow inputs."""
+    """Look at the data once and check the mapping. ``inputs``, ``defaults`` (those that have one) and ``texts`` (those
+    for which NaN is no value) are names of flow inputs."""
     columns = {name: look_at(path) for name, path in paths.items()}
     if not any(source.count for source in columns.values()):
         where = "\n".join(f"{name}: {path.as_posix()}" for name, path in paths.items())
@@ -75,7 +77,7 @@ def read_lines(
             f"resubmitting.\n{where}"
         )
     check_lengths(columns)
-    plan = plan_mapping(complete_mapping(mapping, inputs, defaults), columns)
+    plan = plan_mapping(complete_mapping(mapping, inputs, defaults), columns, texts)
     shadowed = [
         name for name in defaults if name not in (mapping or {}) and "data" in columns and name in columns["data"].names
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +16,7 @@ from promptflow.batch.options import RunOptions
 from promptflow.batch.result import BatchResult
 from promptflow.batch.resume import Attempts
 from promptflow.contracts.run import LineResult, RunInfo, Status
+from promptflow.contracts.tool import ValueType
 from promptflow.exceptions import ToolExecutionError, error_to_dict
 from promptflow.storage.numbers import Numbers
 from promptflow.storage.writer import RunWriter
@@ -32,7 +34,10 @@ def flow_lines(executor: Executor, paths: Mapping[str, Path], mapping: Mapping[s
     # A null default is none in YAML, but one in Python: def flow(question, history=None)
     in_code = executor.flow.kind != "dag"
     defaults = [name for name, i in inputs.items() if i.default is not None or (in_code and i.has_default)]
-    return read_lines(paths, mapping, inputs, defaults)
+    # "nan" in a prompt is a mistake that nobody sees
+    compat = os.environ.get("PF_COMPAT", "").startswith("1.")
+    texts = [name for name, i in inputs.items() if i.type is ValueType.STRING and not compat]
+    return read_lines(paths, mapping, inputs, defaults, texts)
 
 
 def run_batch(

@@ -211,3 +211,12 @@ def test_sources_whose_line_numbers_rise_are_streamed():
 def test_a_look_tells_whether_line_numbers_rise(numbers, rising):
     rows = [{} if number is None else {"line_number": number} for number in numbers]
     assert look(rows).rising is rising
+
+
+def test_a_text_that_only_other_rows_have_is_no_input_of_the_line():
+    mapping = {"a": "${data.x}", "b": "${data.x}", "c": "literal"}
+    plan = plan_mapping(mapping, {"data": DATA}, texts=["a", "c"])
+    assert plan.apply({"data": {"x": 1}}) == {"a": 1, "b": 1, "c": "literal"}
+    values = plan.apply({"data": {"y": 2}})
+    assert sorted(values) == ["b", "c"] and math.isnan(values["b"])
+    assert math.isnan(plan.apply({"data": {"x": math.nan}})["a"])
