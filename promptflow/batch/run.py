@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from promptflow.batch.aggregate import AggregationInputs, aggregate
 from promptflow.batch.engine import run_lines
+from promptflow.batch.in_flight import FILE as IN_FLIGHT
 from promptflow.batch.lines import Lines, read_lines
 from promptflow.batch.options import RunOptions
 from promptflow.batch.result import BatchResult
@@ -94,6 +95,7 @@ def run_batch(
             skip=ended,
             known=attempts.known if attempts is not None else None,
             on_node=writer.add_node,
+            in_flight=writer.path / IN_FLIGHT,
         )
         if finished and executor.has_aggregation:
             _aggregate(executor, kept, writer, result, run_id)

@@ -35,9 +35,8 @@ COMMANDS: dict[str, Group | Verb] = {
         "Run flows over data, and look at what came out.",
         {
             "create": Verb("promptflow.cli.run_create:CREATE", "Run a flow over the rows of a data file."),
-            "resume": Verb(
-                "promptflow.cli.run_create:RESUME", "Run again the rows of a run that failed or are absent."
-            ),
+            "resume": Verb("promptflow.cli.run_resume:RESUME", "Go on with a run that did not get to its end."),
+            "retry": Verb("promptflow.cli.run_resume:RETRY", "Run the failed rows of a run again."),
             "replay": Verb("promptflow.cli.run_replay:REPLAY", "Run a recorded run again, without the network."),
             "export-tape": Verb("promptflow.cli.run_replay:EXPORT_TAPE", "Copy the tape of a recorded run to a file."),
             "update": Verb("promptflow.cli.run:UPDATE", "Change the display name, description or tags of a run."),

@@ -14,8 +14,7 @@ from promptflow.cli.names import find_run, find_run_to_lose
 from promptflow.cli.output import Output
 from promptflow.cli.overrides import nearest_hint
 from promptflow.client.client import PFClient
-from promptflow.client.records import is_alive
-from promptflow.entities.run import RUNNING, Run
+from promptflow.entities.run import CANCELED, COMPLETED, FAILED, Run
 
 _LIST_COLUMNS = ("name", "status", "failed_lines", "created_on", "flow_name", "display_name", "tags", "data")
 _LIST_PRIORITY = ("name", "status", "failed_lines", "created_on", "flow_name")
@@ -106,16 +105,12 @@ def _update_arguments(parser: ArgumentParser) -> None:
 def stream(args: Namespace, out: Output) -> int:
     client = PFClient()
     run = find_run(client, args.name)
-    if run.status == RUNNING and not is_alive(run):
-        # Its log will never grow: nobody is there to wait for.
-        out.stderr.write(run.folder.log())
-        out.warn(f"the process of {run.name} ended before the run did")
-        out.note(f"resume with: pf run resume {run.name}")
-        out.result(record(run))
-        return exits.ERROR
     run = client.runs.stream(run.name, raise_on_error=False, file=out.stderr)
     out.result(record(run))
-    return exits.ERROR if run.status == "Failed" else exits.OK
+    if run.status in (COMPLETED, FAILED):
+        return exits.OK if run.status == COMPLETED else exits.ERROR
+    out.note(f"resume with: pf run resume {run.name}")
+    return exits.OK if run.status == CANCELED else exits.ERROR
 
 
 def show_details(args: Namespace, out: Output) -> None:

@@ -1,4 +1,4 @@
-"""`pf run create` and `pf run resume`."""
+"""`pf run create`."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from promptflow.cli.overrides import apply, parse_value
 from promptflow.cli.progress import progress
 from promptflow.cli.run import failed_lines, metadata, record, total_lines
 from promptflow.client.client import PFClient
+from promptflow.client.follow import summary
 from promptflow.client.run_yaml import load_run
 from promptflow.entities.run import Run
 from promptflow.exceptions import UserErrorException
@@ -40,7 +41,7 @@ def create(args: Namespace, out: Output) -> int:
         )
     client = PFClient()
     if args.resume_from:
-        return _resume(client, args.resume_from, args, out)
+        return _resume_from(client, args, out)
     if args.source:
         run = client.runs.import_folder(args.source, name=args.name, **metadata(args.overrides or {}))
         out.result(record(run))
@@ -49,21 +50,16 @@ def create(args: Namespace, out: Output) -> int:
     if args.dry_run:
         out.result(spec)
         return exits.OK
-    with progress(out) as shown, out.stdout_kept():
+    with progress(out, args.stream) as shown, out.stdout_kept():
         run = _submit(client, args, spec, shown)
     return tell(client, run, args, out)
 
 
-def resume(args: Namespace, out: Output) -> int:
-    args.name = args.new_name
-    return _resume(PFClient(), args.run_name, args, out)
-
-
-def _resume(client: PFClient, name: str, args: Namespace, out: Output) -> int:
-    old = find_run(client, name)
+def _resume_from(client: PFClient, args: Namespace, out: Output) -> int:
+    old = find_run(client, args.resume_from)
     changes = metadata(args.overrides or {})
-    with progress(out) as shown, out.stdout_kept():
-        run = client.runs.resume(old.name, name=args.name, progress=shown, **changes)
+    with progress(out, args.stream) as shown, out.stdout_kept():
+        run = client.runs.resume_from(old.name, name=args.name, progress=shown, **changes)
     return tell(client, run, args, out)
 
 
@@ -120,7 +116,7 @@ def _rebased(changed: dict[str, Any], args: Namespace) -> dict[str, Any]:
 def tell(client: PFClient, run: Run, args: Namespace, out: Output) -> int:
     """Show the record; the exit code says whether rows failed."""
     if args.stream:
-        client.runs.stream(run.name, raise_on_error=False, file=out.stderr)
+        out.stderr.write(summary(run))
     out.result(record(run))
     compat = os.environ.get("PF_COMPAT", "").startswith("1.")
     if run.status == "Canceled":
@@ -134,7 +130,7 @@ def tell(client: PFClient, run: Run, args: Namespace, out: Output) -> int:
         return exits.OK if compat and not args.stream else exits.ERROR
     failed, total = failed_lines(run) or 0, total_lines(run)
     if failed:
-        out.note(f"{failed} of {total} rows failed; run them again with: pf run resume {run.name}", "yellow")
+        out.note(f"{failed} of {total} rows failed; run them again with: pf run retry {run.name}", "yellow")
         out.note(f"  the first error: {_first_error(run)}", "yellow")
     broken = _aggregation_error(run)
     if broken:
@@ -205,16 +201,11 @@ def _create_arguments(parser: ArgumentParser) -> None:
     add_init(parser)
     add_set(parser, "Set anything of the run specification: tags.team=search column_mapping.q='${data.q}'.")
     _option_arguments(parser)
-    parser.add_argument("--resume-from", metavar="NAME", help="A run to complete: only its failed and absent rows run.")
+    parser.add_argument(
+        "--resume-from", metavar="NAME", help="Make a new run of that one, of its failed and absent rows only."
+    )
     parser.add_argument("--source", metavar="FOLDER", help="The folder of a run from elsewhere, to take in.")
     parser.add_argument("--dry-run", action="store_true", help="Show the specification and run nothing.")
-    ending_arguments(parser)
-
-
-def _resume_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("run_name", metavar="NAME", help="The run to complete; a unique prefix or @latest will do.")
-    parser.add_argument("--new-name", metavar="NAME", help="Name of the new run; made up without it.")
-    add_set(parser, "display_name=..., description=..., tags.KEY=... of the new run.")
     ending_arguments(parser)
 
 
@@ -226,8 +217,4 @@ CREATE = Command(
         "pf run create --flow evaluate --data rows.jsonl --run @latest --column-mapping answer='${run.outputs.answer}'",
     ),
     "json",
-)  # fmt: skip
-RESUME = Command(
-    resume, "Make a new run that runs again only the rows that failed or are absent in an earlier one.",
-    _resume_arguments, ("pf run resume @latest",), "json",
 )  # fmt: skip

@@ -48,7 +48,7 @@ def create_run(
         unsupported = {key: value for key, value in {"flow": flow, **what}.items() if value}
         if unsupported:
             raise RunArgumentError(f"'resume_from' does not go together with: {', '.join(unsupported)}.")
-        return runs.resume(
+        return runs.resume_from(
             run_name(resume_from), name=name, display_name=display_name, tags=tags, options=options or None, **watching
         )
     if flow is None or flow == "":

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-import socket
 from typing import Any
 
-from promptflow.entities.run import RUNNING, Run, run_name
+from promptflow.entities.run import INTERRUPTED, RUNNING, Run, run_name
 from promptflow.storage.record import RunRecord
+from promptflow.storage.runlock import is_held
 from promptflow.workspace import Workspace
 from promptflow.workspace.urls import absolute
 
@@ -29,7 +28,7 @@ def to_record(run: Run, workspace: Workspace) -> RunRecord:
         "options": run._options,
         "overrides": run._overrides,
         "replay": run._replay,
-        "process": f"{socket.gethostname()}:{os.getpid()}" if run.status == RUNNING else None,
+        "sources": run._sources,
     }
     if run.environment_variables:
         details["environment"] = workspace.secrets.encrypt(json.dumps(run.environment_variables))
@@ -53,20 +52,6 @@ def to_record(run: Run, workspace: Workspace) -> RunRecord:
     )
 
 
-def is_alive(run: Run) -> bool:
-    """Whether the process of a run that counts as running may still be there; of another machine's we cannot know."""
-    host, _, pid = (run._process or "").rpartition(":")
-    if host != socket.gethostname() or not pid.isdigit():
-        return bool(host)
-    try:
-        os.kill(int(pid), 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
 def _by_name(connections: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """Connections given as objects are kept by their names."""
     return {
@@ -82,7 +67,7 @@ def to_run(record: RunRecord, workspace: Workspace | None = None) -> Run:
     return Run(
         name=record.name,
         type=record.type,
-        status=record.status,
+        status=_status(record),
         flow=record.flow,
         data=record.data,
         run=record.run,
@@ -95,7 +80,7 @@ def to_run(record: RunRecord, workspace: Workspace | None = None) -> Run:
         options=details.get("options"),
         overrides=details.get("overrides"),
         replay=details.get("replay"),
-        process=details.get("process"),
+        sources=details.get("sources"),
         kind=details.get("kind", "dag"),
         flow_name=details.get("flow_name"),
         display_name=record.display_name,
@@ -108,3 +93,8 @@ def to_run(record: RunRecord, workspace: Workspace | None = None) -> Run:
         properties=record.properties,
         output_path=record.output_path,
     )
+
+
+def _status(record: RunRecord) -> str:
+    """A run counts as running while a process works on it."""
+    return INTERRUPTED if record.status == RUNNING and not is_held(record.output_path) else record.status

@@ -41,11 +41,11 @@ def announced(workspace: Workspace, run: Run, progress: Progress | None) -> Iter
         if progress is not None:
             progress(result)
 
-    before = run._start_time
+    before = run.status
     try:
         yield noted
     finally:
-        if run._start_time is not before:
+        if run.status != before:
             events.end(run.status)
 
 

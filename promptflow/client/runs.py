@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import sys
-import time
 import webbrowser
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from promptflow.client.details import details_frame, details_rows
-from promptflow.client.records import is_alive, to_record, to_run
+from promptflow.client.follow import follow, summary
+from promptflow.client.records import to_record, to_run
 from promptflow.client.takein import run_of_folder
-from promptflow.entities.run import CANCELED, COMPLETED, FAILED, RUNNING, Run, run_name
+from promptflow.entities.run import CANCELED, COMPLETED, FAILED, INTERRUPTED, Run, run_name
 from promptflow.exceptions import InvalidRunStatusError, RunArgumentError, UserErrorException
 from promptflow.workspace import Workspace
 
@@ -45,8 +44,9 @@ class RunOperations:
     def create_or_update(self, run: Run, *, stream: bool = False, progress: Any = None, **kwargs: Any) -> Run:
         """Submit a run and wait for its end. A name that is taken raises RunExistsError.
 
-        ``progress`` is called with the BatchResult so far after each line.
+        ``progress`` is called with the BatchResult so far after each line; ``stream`` prints the log meanwhile.
         """
+        from promptflow.batch.runlog import echoed
         from promptflow.client.run_events import announced
         from promptflow.client.submit import submit  # loads executor and batch engine
 
@@ -54,17 +54,42 @@ class RunOperations:
             run.run = self._completed(run.run)
         if run._resume_from is not None:
             run._resume_from = self.get(run._resume_from)
-        with announced(self._workspace, run, progress) as noted:
+        with announced(self._workspace, run, progress) as noted, echoed(sys.stdout if stream else None):
             submit(self._workspace, self._store, run, noted)
         created = self.get(run.name)
-        return self.stream(created) if stream else created
+        return self._told(created, True, sys.stdout) if stream else created
 
-    def resume(self, resume_from: str | Run, **changes: Any) -> Run:
-        """A new run of the same things that runs only the lines which did not complete in ``resume_from``."""
-        old = to_run(self._store.get(run_name(resume_from)), self._workspace)
-        if old.status not in {COMPLETED, FAILED, CANCELED}:
-            if old.status != RUNNING or is_alive(old):
-                raise UserErrorException(f"Referenced run {old.name} is not completed, got status {old.status}")
+    def resume(
+        self, name: str | Run, *, accept_changes: bool = False, progress: Any = None, stream: bool = False
+    ) -> Run:
+        """Go on with a run that was interrupted or failed, and wait for its end. Lines that have ended stand.
+
+        Raises RunGoesOnError while a process works on it, and FlowChangedError where its flow or its data were changed
+        since, unless ``accept_changes``.
+        """
+        return self._again(name, False, accept_changes, progress, stream)
+
+    def retry(
+        self, name: str | Run, *, accept_changes: bool = False, progress: Any = None, stream: bool = False
+    ) -> Run:
+        """Run the failed lines of a run again, and those that never ran. Otherwise as `resume`."""
+        return self._again(name, True, accept_changes, progress, stream)
+
+    def _again(self, name: str | Run, retry: bool, accept_changes: bool, progress: Any, stream: bool) -> Run:
+        from promptflow.batch.runlog import echoed
+        from promptflow.client.resume import resume  # loads executor and batch engine
+
+        name = run_name(name)
+        with echoed(sys.stdout if stream else None):
+            resume(self._workspace, self._store, name, retry=retry, accept_changes=accept_changes, progress=progress)
+        run = self.get(name)
+        return self._told(run, True, sys.stdout) if stream else run
+
+    def resume_from(self, source: str | Run, **changes: Any) -> Run:
+        """A new run of the same things that runs only the lines which did not complete in the run ``source``."""
+        old = to_run(self._store.get(run_name(source)), self._workspace)
+        if old.status not in {COMPLETED, FAILED, CANCELED, INTERRUPTED}:
+            raise UserErrorException(f"Referenced run {old.name} is not completed, got status {old.status}")
         options = {key: changes.pop(key) for key in ("stream", "progress") if key in changes}
         new = old.copy(resume_from=old, **{key: value for key, value in changes.items() if value is not None})
         return self.create_or_update(new, **options)
@@ -187,27 +212,24 @@ class RunOperations:
         return run.folder.metrics()
 
     def stream(self, name: str | Run, raise_on_error: bool = True, file: TextIO | None = None) -> Run:
-        """Print a run's log as it grows, then a summary. A failed run raises InvalidRunStatusError."""
+        """Print a run's log as it grows, then a summary. A run that failed, was canceled or whose process died raises
+        InvalidRunStatusError."""
         file = file or sys.stdout
-        run = self.get(name)
-        printed = 0
-        while True:
-            log = run.folder.log()
-            file.write(log[printed:])
-            file.flush()
-            printed = len(log)
-            if run.status != RUNNING:
-                break
-            time.sleep(1)
-            run = self.get(run.name)
-        file.write(_summary(run))
-        if run.status in {FAILED, CANCELED}:
-            message = "Run is canceled."
-            if run.status == FAILED:
-                message = run.folder.error().get("message", "Run fails with unknown error.")
-            if raise_on_error:
-                raise InvalidRunStatusError(message)
-            file.write(f"{message}\n")
+        return self._told(follow(lambda: self.get(name), file), raise_on_error, file)
+
+    def _told(self, run: Run, raise_on_error: bool, file: TextIO) -> Run:
+        """Print what became of a run whose log has been printed."""
+        file.write(summary(run))
+        if run.status == COMPLETED:
+            return run
+        message = "Run is canceled."
+        if run.status == FAILED:
+            message = run.folder.error().get("message", "Run fails with unknown error.")
+        elif run.status != CANCELED:
+            message = f"The process of run {run.name} ended before the run did."
+        if raise_on_error:
+            raise InvalidRunStatusError(message)
+        file.write(f"{message}\n")
         return run
 
     def export(self, name: str | Run, output: str | Path, format: str | None = None) -> int:
@@ -248,12 +270,3 @@ def _positive(value: Any) -> int:
     if not isinstance(value, int) or value < 1:
         raise RunArgumentError(f"'max_results' must be a positive integer, got {value!r}")
     return value
-
-
-def _summary(run: Run) -> str:
-    duration = (run._end_time or datetime.now().astimezone()) - run._created_on
-    return (
-        "======= Run Summary =======\n\n"
-        f'Run name: "{run.name}"\nRun status: "{run.status}"\nStart time: "{run._created_on}"\n'
-        f'Duration: "{duration}"\nOutput path: "{run._output_path}"\n\n'
-    )

@@ -17,6 +17,7 @@ from promptflow.storage.folder import RunFolder
 from promptflow.workspace.urls import absolute
 
 NOT_STARTED, RUNNING, COMPLETED, FAILED, CANCELED = "NotStarted", "Running", "Completed", "Failed", "Canceled"
+INTERRUPTED = "Interrupted"  # what is shown of a run whose process died
 DEFAULT_VARIANT = "variant_0"
 HIDDEN_METRICS = "__pf__"
 
@@ -73,7 +74,7 @@ class Run:
         self._options: dict[str, Any] = dict(kwargs.get("options") or {})  # those given, see batch/options.py
         self._overrides: dict[str, Any] = dict(kwargs.get("overrides") or {})  # nodes[ask].inputs.model -> value
         self._replay: str | None = kwargs.get("replay")  # the tape that answers its calls
-        self._process: str | None = kwargs.get("process")  # "host:pid" of a run that goes on
+        self._sources: dict[str, Any] = dict(kwargs.get("sources") or {})  # fingerprints of the data it began with
         self._flow_name: str = kwargs.get("flow_name") or _flow_name(self.flow)
         self._kind: str = kwargs.get("kind") or (flow_kind(self.flow) if self.flow is not None else "dag")
         self._properties = dict(properties or {})

@@ -20,6 +20,7 @@ _MOST_PARTS = 256  # files open at once
 # would read such an integer as a float.
 _BY_PYTHON = b'": '
 
+
 class SortedLines:
     """Every `add` is one write that is on its way to the disk when it returns; `close` sorts by line number.
 
@@ -90,7 +91,8 @@ def sort_lines(path: Path, least: int, most: int) -> None:
             with fresh.open("wb") as target:
                 for stream in streams:
                     stream.seek(0)
-                    target.writelines(sorted(stream, key=_number))
+                    lines: list[bytes] = sorted(stream, key=_number)
+                    target.writelines(lines)
         os.replace(fresh, path)
     except OSError as error:
         raise file_error("sort", path, error) from error

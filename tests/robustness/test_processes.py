@@ -79,8 +79,9 @@ def test_ctrl_c_stops_a_run_and_the_promised_command_finishes_it(
     done = len(outputs(home, "r")) if (home / ".runs" / "r" / "outputs.jsonl").exists() else 0
     assert done < 400 and (done or times == 2)
     flow(folder / "f")
-    assert spawn("run", "resume", "r", "--new-name", "whole").code == 0
-    assert [row["line_number"] for row in outputs(home, "whole")] == list(range(400))
+    assert spawn("run", "resume", "r").is_clear_error("a.py was changed", "--accept-changes")
+    assert spawn("run", "resume", "r", "--accept-changes").code == 0
+    assert [row["line_number"] for row in outputs(home, "r")] == list(range(400))
 
 
 def test_a_run_that_is_killed_can_be_resumed(folder: Path, home: Path, spawn: Pf) -> None:
@@ -94,8 +95,9 @@ def test_a_run_that_is_killed_can_be_resumed(folder: Path, home: Path, spawn: Pf
     running.kill()
     running.wait()
     flow(folder / "f")
-    assert spawn("run", "resume", "r", "--new-name", "whole").code == 0
-    assert [row["o"] for row in outputs(home, "whole")] == list(map(str, range(40)))
+    assert spawn("run", "show", "-n", "r").json()["status"] == "Interrupted"
+    assert spawn("run", "resume", "r", "--accept-changes").code == 0
+    assert [row["o"] for row in outputs(home, "r")] == list(map(str, range(40)))
 
 
 @pytest.mark.parametrize("line", ["pf run list | head -1", "pf run list -o json | head -c 1", "pf run list >&-"])

@@ -104,9 +104,9 @@ def test_a_disk_that_fills_up_during_a_run(folder: Path, small_disk: Path, spawn
     kept = outputs(home, "full")
     assert 0 < len(kept) < 60
     assert all(row["o"] == str(row["line_number"] % 10) * 50_000 for row in kept)
-    resumed = spawn("run", "resume", "full", "--new-name", "whole", **there)
+    resumed = spawn("run", "resume", "full", **there)
     assert resumed.code == 0 and "reused" in resumed.err
-    assert [row["line_number"] for row in outputs(home, "whole")] == list(range(60))
+    assert [row["line_number"] for row in outputs(home, "full")] == list(range(60))
 
 
 def test_postgresql_goes_away_during_a_run(folder: Path, home: Path, spawn: Pf) -> None:
@@ -135,10 +135,10 @@ def test_postgresql_goes_away_during_a_run(folder: Path, home: Path, spawn: Pf) 
         assert [row["line_number"] for row in outputs(home, "r")] == list(range(12))
         server.start()
         (folder / "started").unlink()
-        assert spawn("run", "resume", "r", "--new-name", "again", **there).code == 0
+        assert spawn("run", "resume", "r", **there).code == 0
         assert not (folder / "started").exists()  # nothing ran twice
-        assert len(outputs(home, "again")) == 12
-        assert [run["name"] for run in spawn("run", "list", **there).json()] == ["again", "r"]
+        assert len(outputs(home, "r")) == 12
+        assert [run["status"] for run in spawn("run", "list", **there).json()] == ["Completed"]
     finally:
         server.remove()
 

@@ -151,7 +151,7 @@ def test_a_run_whose_process_was_killed_is_not_waited_for(project: Path) -> None
     assert done.returncode == 1
     assert "resume with: pf run resume r" in done.stderr
     tool.write_text(tool.read_text().replace("SIGKILL", "SIGCONT"), encoding="utf-8")
-    assert run(project, "run", "resume", "r").returncode == 0
+    assert run(project, "run", "resume", "r", "--accept-changes").returncode == 0
 
 
 @pytest.mark.parametrize("text", ["é€😀", "a\udcff"])

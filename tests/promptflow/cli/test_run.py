@@ -23,7 +23,7 @@ def test_failed_rows_are_exit_3_and_say_how_to_resume(pf: Pf, project: Path) -> 
     code, out, err = pf(*CREATE, "--data", "bad.jsonl", "--name", "r")
     assert code == 3
     assert json.loads(out)["status"] == "Completed"
-    assert "1 of 4 rows failed; run them again with: pf run resume r" in err
+    assert "1 of 4 rows failed; run them again with: pf run retry r" in err
     assert "the first error: " in err
 
 
@@ -103,14 +103,38 @@ def test_no_source_and_two_sources(pf: Pf, project: Path) -> None:
     assert "not several" in pf("run", "create", "--flow", "f", "--source", "g")[2]
 
 
-def test_resume_runs_what_failed(pf: Pf, project: Path) -> None:
-    pf(*CREATE, "--data", "bad.jsonl", "--name", "first")
+def mend(project: Path) -> None:
     tool = project / "f" / "a.py"
     tool.write_text(tool.read_text().replace('x == "bad"', "False"), encoding="utf-8")
-    code, out, err = pf("run", "resume", "@latest", "--new-name", "second")
+
+
+def test_a_new_run_of_what_failed(pf: Pf, project: Path) -> None:
+    pf(*CREATE, "--data", "bad.jsonl", "--name", "first")
+    mend(project)
+    code, out, err = pf("run", "create", "--resume-from", "first", "--name", "second")
     run = json.loads(out)
     assert code == 0
     assert (run["name"], run["failed_lines"], run["properties"]["resume_from"]) == ("second", 0, "first")
+
+
+def test_retry_runs_the_failed_rows_in_the_same_run(pf: Pf, project: Path) -> None:
+    pf(*CREATE, "--data", "bad.jsonl", "--name", "first")
+    assert pf("run", "retry", "first")[0] == 3
+    mend(project)
+    code, out, err = pf("run", "retry", "@latest")
+    assert (code, out) == (1, "")
+    assert "a.py was changed" in err and "--accept-changes" in err
+    code, out, err = pf("run", "retry", "@latest", "--accept-changes")
+    run = json.loads(out)
+    assert (code, run["name"], run["failed_lines"], run["status"]) == (0, "first", 0, "Completed")
+    assert "3 reused" in err
+
+
+def test_a_run_that_is_complete_stays_as_it_is(pf: Pf, project: Path) -> None:
+    shown = json.loads(pf(*CREATE, "--data", "good.jsonl", "--name", "r")[1])
+    for verb in ("resume", "retry"):
+        code, out, err = pf("run", verb, "r")
+        assert (code, json.loads(out)) == (0, shown)
 
 
 def test_the_folder_of_a_run_can_be_taken_in(pf: Pf, project: Path) -> None:

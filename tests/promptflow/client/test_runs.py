@@ -41,6 +41,7 @@ def test_a_run_keeps_inputs_outputs_and_records(client, echo, data):
         "flow_outputs/output.jsonl",
         "inputs.jsonl",
         "journal/000000.log",
+        "lock",
         "logs.txt",
         "meta.json",
         "metrics.json",
@@ -461,7 +462,7 @@ def test_a_run_whose_process_died_is_resumed(client, echo, data, folder, monkeyp
     data("0", "1", "2", "3")
     assert subprocess.run([sys.executable, "-c", KILLED], cwd=folder, check=False).returncode == -signal.SIGKILL
     killed = client.runs.get("killed")
-    assert killed.status == "Running"
+    assert killed.status == "Interrupted"
     assert [row["line_number"] for row in outputs(killed)] == [0, 1]
     run = client.run(resume_from="killed")
     assert [row["o"] for row in outputs(run)] == ["0", "1", "2", "3"]
@@ -514,7 +515,7 @@ def test_a_disk_that_fills_up_fails_the_run_with_its_reason(client, echo, data, 
             (self.path / "outputs.jsonl").symlink_to("/dev/full")
             super().add_line(*args, **kwargs)
 
-    monkeypatch.setattr("promptflow.client.submit.RunWriter", FullDisk)
+    monkeypatch.setattr("promptflow.client.execute.RunWriter", FullDisk)
     run = client.run(flow=echo, data=data("1", "2"))
     assert run.status == "Failed"
     assert "the disk is full" in run.folder.error()["message"]
