@@ -24,7 +24,7 @@ def replay(args: Namespace, out: Output) -> int:
     old = find_run(client, args.run_name)
     overrides = {path: parse_value(value) for path, value in (args.overrides or {}).items() if path.startswith("nodes")}
     changes = metadata({path: value for path, value in (args.overrides or {}).items() if path not in overrides})
-    with progress(out) as shown, out.stdout_kept():
+    with progress(out, args.stream) as shown, out.stdout_kept():
         run = client.runs.replay(
             old.name, tape=args.tape, overrides=overrides, new_name=args.new_name, progress=shown, **changes
         )

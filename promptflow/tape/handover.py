@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Handover:
-    """``http`` and ``secrets`` are of a recording, ``note`` and ``allow`` of a replay. It is for pipes, not for files."""
+    """``http`` and ``secrets`` are of a recording, ``note`` and ``allow`` of a replay. For pipes, not for files."""
 
     path: str
     replays: bool

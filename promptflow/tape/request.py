@@ -89,7 +89,7 @@ def read_body(data: bytes | str | None, content_type: str = "") -> Any:
         return None
     raw = data.encode() if isinstance(data, str) else bytes(data)
     kind = content_type.lower()
-    if "x-www-form-urlencoded" in kind:
+    if "x-www-form-urlencoded" in kind and not isinstance(read_json_or_text(raw), dict | list):  # urllib says so of all
         pairs = _pairs(raw.decode("utf-8", "replace"))
         return {"form": [[name, MASK if is_secret_name(name) else value] for name, value in pairs]}
     boundary = _MULTIPART.search(content_type)

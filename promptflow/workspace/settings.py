@@ -16,6 +16,7 @@ KNOWN = (
     "cli.installation_id",
     "connection.provider",
     "enable_internal_features",
+    "record.http",
     "run.output_path",
     "service.host",
     "telemetry.enabled",
