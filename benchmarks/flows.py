@@ -18,8 +18,8 @@ nodes:
 """
 PYTHON = """
 inputs:
-  question: {type: string, default: how many apples}
-  n: {type: int, default: 3}
+  question: {type: string}
+  n: {type: int}
 outputs:
   answer: {type: string, reference: "${join.output}"}
 nodes:
@@ -38,7 +38,7 @@ nodes:
 """
 LLM = """
 inputs:
-  question: {type: string, default: how many apples}
+  question: {type: string}
 outputs:
   answer: {type: string, reference: "${ask.output}"}
 nodes:
@@ -136,8 +136,8 @@ def ask(text: str, url: str) -> str:
 """
 EVALUATION = """
 inputs:
-  question: {type: string, default: a}
-  answer: {type: string, default: a}
+  question: {type: string}
+  answer: {type: string}
 outputs:
   score: {type: double, reference: "${grade.output}"}
 nodes:

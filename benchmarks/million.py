@@ -31,6 +31,10 @@ class _Memory:
             return
         self.samples.append((done, memory_mb(pid)))
 
+    def course(self) -> str:
+        fifths = (next((memory for done, memory in self.samples if done >= i / 5), 0) for i in range(1, 5))
+        return " ".join(f"{memory:.0f}" for memory in [*fifths, self.samples[-1][1]]) + " MB"
+
     def growth(self) -> tuple[float, float]:
         """The memory at the early row, and the most that was seen from there to the end."""
         later = [memory for done, memory in self.samples if done >= EARLY / ROWS]
@@ -41,7 +45,8 @@ def million(bench: Bench) -> list[Figure]:
     data = _data(bench.flows)
     folder = bench.runs / NAME
     memory = _Memory(folder / "inputs.jsonl", data.stat().st_size)
-    words = ["run", "create", "--flow", str(bench.flows / "tiny"), "--data", str(data), "--name", NAME]
+    words = ["run", "create", "--flow", str(bench.flows / "tiny"), "--data", str(data), "--name", NAME,
+             "--column-mapping", "text=${data.text}"]  # fmt: skip
     cost = bench.completed(bench.pf(*words, timeout=1500, look=memory.look))
     early, most = memory.growth()
     kept = _on_disk(folder) / (data.stat().st_size + (folder / "outputs.jsonl").stat().st_size)
@@ -51,6 +56,7 @@ def million(bench: Bench) -> list[Figure]:
     return [
         Figure(f"{ROWS:,} rows of one node, memory (PSS) from row {EARLY:,} on", f"{most / early:.2f}x ({most:.0f} MB)",
                f"{early:.0f} MB", f"<= {GROWTH}x", most <= GROWTH * early and cost.ok and complete),
+        Figure("  memory at each fifth of the rows", memory.course()),
         Figure("  CPU per line", f"{cost.cpu / ROWS * 1e6:.0f} µs", f"{cost.wall:.0f} s in all"),
         Figure("  the run's folder against inputs plus outputs", f"{kept:.2f}x", "-", f"<= {FOLDER:.0f}x",
                kept <= FOLDER),
@@ -68,9 +74,9 @@ def _data(folder: Path) -> Path:
 
 
 def _on_disk(folder: Path) -> int:
-    """Bytes that the folder takes on the disk; a file with two names counts once."""
+    """Bytes in the folder; a file with two names counts once."""
     sizes = {}
     for path in folder.rglob("*"):
         status = os.lstat(path)
-        sizes[status.st_ino] = status.st_blocks * 512
+        sizes[status.st_ino] = status.st_size
     return sum(sizes.values())
