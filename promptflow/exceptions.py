@@ -401,9 +401,13 @@ class BatchExecutionTimeoutError(UserErrorException): ...
 
 
 class WorkerDiedError(UserErrorException):
-    """The process that ran a line died: a signal, an exit code, the memory limit."""
+    """A worker process died; ``what`` says which. ``cause``: a signal or an exit code, its last output."""
 
-    default_target = ErrorTarget.BATCH
+    default_target = ErrorTarget.EXECUTOR
+
+    def __init__(self, cause: str = "", *, what: str = "A process of the flow's code", **kwargs: Any) -> None:
+        super().__init__(f"{what} died: {cause}", **kwargs)
+        self.cause = cause
 
 
 class FlowOutputUnserializable(UserErrorException): ...

@@ -142,7 +142,8 @@ class Pool:
                 self._suspect(line, alone)
         except WorkerDiedError as error:
             if blamed:
-                self._failed(line, error)
+                what = f"The process that ran line {line.number} alone"
+                self._failed(line, WorkerDiedError(error.cause, what=what, hint=error.hint))
             else:
                 self._suspect(line, alone)
         else:

@@ -222,6 +222,6 @@ def _kill_group(pid: int) -> None:
 def _death(status: int, tail: str) -> WorkerDiedError:
     """What a process died of. ``status`` as subprocess has it: negative for a signal."""
     cause = f"signal {signal.Signals(-status).name}" if status < 0 else f"exit code {status}"
-    last = f" Its last output:\n{tail}" if tail else ""
+    last = f"; its last output:\n{tail}" if tail else ""
     hint = "the system may have run out of memory" if status == -signal.SIGKILL else ""
-    return WorkerDiedError(f"The process that ran it died: {cause}.{last}", hint=hint)
+    return WorkerDiedError(cause + last, hint=hint)

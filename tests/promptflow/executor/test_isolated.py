@@ -54,7 +54,7 @@ def test_a_crash_fails_its_node_only(flow_of, keyword):
     executor = flow_of(f"@tool\n{keyword} node(x: str, y: int):\n    if x == 'b':\n        os._exit(9)\n    return x\n")
     assert run(executor).output == {"o": "a"}
     failed = run(executor, "b")
-    assert failed.run_info.error["message"].startswith("The process that ran it died: exit code 9")
+    assert failed.run_info.error["message"].startswith("A process of the flow's code died: exit code 9")
     assert failed.node_run_infos["node"].status is Status.Failed
     assert run(executor, "c").output == {"o": "c"}
 
