@@ -111,4 +111,4 @@ class RunEvents:
             self._workspace.events.append(kind, self._run, payload)
         except PromptflowException as error:  # a run does not fail for want of news about it
             self._failed = True
-            _logger.warning("events of the run cannot be kept: %s", error)
+            _logger.info("events of the run cannot be kept: %s", error)

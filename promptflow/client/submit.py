@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -68,10 +69,10 @@ def _submit(workspace: Workspace, store: RunStore, run: Run, options: RunOptions
             raise
         failure = error
     with RunLock(_claim_folder(run, store), run.name):
-        run._status, run._start_time = RUNNING, datetime.now().astimezone()
         begin_tape(run)
-        run._sources = fingerprints(run)
-        store.add(to_record(run, workspace))
+        run._start_time, run._sources = datetime.now().astimezone(), fingerprints(run)
+        store.add(replace(to_record(run, workspace), status=RUNNING))
+        run._status = RUNNING
         execute(workspace, store, run, executor, options, progress, failure=failure)
 
 

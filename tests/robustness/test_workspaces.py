@@ -99,7 +99,7 @@ def test_a_disk_that_fills_up_during_a_run(folder: Path, small_disk: Path, spawn
     rows(folder / "d.jsonl", *[str(n % 10) for n in range(60)])
     home = small_disk / "home"
     there = {"PF_HOME_DIRECTORY": str(home)}
-    assert spawn(*create("full"), **there).is_clear_error("disk", "hint: ")
+    assert spawn(*create("full"), "--no-progress", **there).is_clear_error("disk", "hint: ")
     subprocess.run(["mount", "-o", "remount,size=60m", small_disk], check=True)
     kept = outputs(home, "full")
     assert 0 < len(kept) < 60
