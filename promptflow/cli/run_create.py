@@ -30,6 +30,8 @@ _SPEC_KEYS = (
     "connections init overrides resources identity runtime"
 ).split() + list(OPTION_NAMES)
 
+_MISSES = 5  # calls that a replay made in vain, shown
+
 
 def create(args: Namespace, out: Output) -> int:
     sources = [s for s in ("file", "flow", "source", "resume_from") if getattr(args, s)]
@@ -135,12 +137,22 @@ def tell(client: PFClient, run: Run, args: Namespace, out: Output) -> int:
     broken = _aggregation_error(run)
     if broken:
         out.note(report_lines(f"the aggregation failed: {broken}", hint=f"pf run show -n {run.name}"), "red")
+    if run._replay and (misses := client.runs.replay_misses(run)):
+        _show_misses(misses, out)
+        return exits.INTEGRITY
     out.hint(f"pf run show-details -n {run.name}")
     if compat:
         return exits.OK
     if args.fail_on.fails(failed, total):
         return exits.ROWS_FAILED
     return exits.ERROR if broken else exits.OK
+
+
+def _show_misses(misses: list[dict[str, str]], out: Output) -> None:
+    for miss in misses[:_MISSES]:
+        out.note(report_lines(miss["message"], miss["location"], miss["hint"]), "red")
+    if len(misses) > _MISSES:
+        out.note(f"and {len(misses) - _MISSES} more", "red")
 
 
 def _first_error(run: Run) -> str:

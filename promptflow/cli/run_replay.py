@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 
-from promptflow.cli import exits
 from promptflow.cli.args import add_set
 from promptflow.cli.command import Command
-from promptflow.cli.errors import report_lines
 from promptflow.cli.names import find_run
 from promptflow.cli.output import Output
 from promptflow.cli.overrides import parse_value
@@ -15,8 +13,6 @@ from promptflow.cli.progress import progress
 from promptflow.cli.run import metadata
 from promptflow.cli.run_create import ending_arguments, tell
 from promptflow.client.client import PFClient
-
-_SHOWN = 5  # misses
 
 
 def replay(args: Namespace, out: Output) -> int:
@@ -28,13 +24,7 @@ def replay(args: Namespace, out: Output) -> int:
         run = client.runs.replay(
             old.name, tape=args.tape, overrides=overrides, new_name=args.new_name, progress=shown, **changes
         )
-    code = tell(client, run, args, out)
-    misses = client.runs.replay_misses(run.name)
-    for miss in misses[:_SHOWN]:
-        out.note(report_lines(miss["message"], miss["location"], miss["hint"]), "red")
-    if len(misses) > _SHOWN:
-        out.note(f"and {len(misses) - _SHOWN} more", "red")
-    return exits.INTEGRITY if misses else code
+    return tell(client, run, args, out)
 
 
 def _replay_arguments(parser: ArgumentParser) -> None:

@@ -63,7 +63,7 @@ def taped_options(run: Run, options: RunOptions) -> RunOptions:
         return options
     if run._options.get("cache") == "read":
         raise ValidationException("cache: read and record do not go together: a tape needs every call.")
-    if options.compute:
+    if options.compute not in (None, "ray"):
         raise ValidationException("compute and record do not go together: a tape is made on this machine.")
     return replace(options, record=True, cache="refresh")
 

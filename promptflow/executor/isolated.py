@@ -24,7 +24,8 @@ from promptflow.executor.steps import Step
 from promptflow.executor.worker_node import NodeSetup
 from promptflow.executor.worker_process import WorkerProcess
 from promptflow.llm import background
-from promptflow.tracing.spans import current_span
+from promptflow.tape.current import current
+from promptflow.tracing.spans import context_attributes, current_span
 
 _WAKE = 0.2  # seconds after which a thread that waits sees that its line was given up
 
@@ -76,12 +77,13 @@ class IsolatedTool:
 
     async def _run(self, arguments: dict[str, Any]) -> tuple[Any, ...]:
         self._places = self._places or asyncio.Semaphore(os.cpu_count() or 1)
+        line = context_attributes().get("line_number")
         given = {name: value for name, value in arguments.items() if name not in self._literals}
         async with self._places:
             process = await self._process()
             try:
                 async with asyncio.timeout(self._timeout):
-                    reply = await process.ask("call", next(self._numbers), given)
+                    reply = await process.ask("call", next(self._numbers), given, line)
             except TimeoutError:
                 process.kill()
                 raise timeout_error(self._name, self._timeout or 0) from None
@@ -112,9 +114,11 @@ class IsolatedTool:
         return process
 
     def _setup(self) -> NodeSetup:
+        tape = current()
         return NodeSetup(
             path=tuple(sys.path),
             environment=dict(os.environ),
+            tape=None if tape is None else tape.handover(),
             log_level=logging.getLogger("promptflow").getEffectiveLevel(),
             flow=self._flow,
             node=self._name,

@@ -18,7 +18,7 @@ from promptflow.executor.steps import Step, make_step
 from promptflow.executor.threads import pool
 from promptflow.executor.worker import Channel, Service, Setup
 from promptflow.tracing.exporters import export_to
-from promptflow.tracing.spans import span
+from promptflow.tracing.spans import run_context, span
 from promptflow.workspace import Workspace
 
 
@@ -49,13 +49,14 @@ class _Calls(Service):
         self._channel = channel
 
     def take(self, message: tuple[Any, ...]) -> None:
-        _, number, arguments = message
-        pool.submit(self._run, number, arguments)
+        _, number, arguments, line = message
+        pool.submit(self._run, number, arguments, line)
 
-    def _run(self, number: int, arguments: Mapping[str, Any]) -> None:
+    def _run(self, number: int, arguments: Mapping[str, Any], line: int | None) -> None:
         output: Any = None
         failure: Any = None
-        with line_output() as printed, export_to(), span(self._step.name, "Function") as at:
+        at = span(self._step.name, "Function", attributes={"node_name": self._step.name})
+        with line_output() as printed, export_to(), run_context(line_number=line), at:
             try:
                 output = self._call({**self._step.literals, **arguments})
             except BaseException as error:

@@ -83,6 +83,7 @@ class Player:
 
     def begin_in(self, folder: Path) -> None:
         self.note = folder / MISSES
+        self.note.unlink(missing_ok=True)  # of a process before, which this one goes on for
 
     def handover(self) -> Handover:
         return Handover(str(self.path), True, note=str(self.note) if self.note is not None else None, allow=self.allow)
@@ -174,9 +175,10 @@ def _final(calls: list[Recorded]) -> Iterator[Recorded]:
     by_place: dict[Place, list[Recorded]] = defaultdict(list)
     for call in calls:
         by_place[call.place].append(call)
-    for found in by_place.values():
-        last = found[-1].by
-        kept = sorted((call for call in found if call.by == last), key=lambda call: call.order)
+    for place, found in by_place.items():
+        kept = found
+        if place != Place():  # else threads of several processes made them
+            kept = sorted((call for call in found if call.by == found[-1].by), key=lambda call: call.order)
         following: dict[_Key, bool] = {}
         final = []
         for call in reversed(kept):

@@ -14,6 +14,7 @@ from promptflow.entities.run import Run
 from promptflow.exceptions import OverrideError, TapeError, ValidationException
 from tests.fake_model import ModelServer, model_server
 from tests.promptflow import flowkit
+from tests.promptflow.tape.conftest import calls
 
 __all__ = ["model_server"]
 
@@ -131,20 +132,21 @@ def test_a_name_that_is_taken_leaves_the_other_tape_alone(
     assert tape(recorded) == before
 
 
-@pytest.mark.parametrize("options", [{"cache": "read"}, {"compute": "ray"}])
+@pytest.mark.parametrize("options", [{"cache": "read"}, {"compute": "ray://there:10001"}])
 def test_what_a_recording_cannot_go_with(client: PFClient, flow: Path, data: Any, options: dict[str, str]) -> None:
     with pytest.raises(ValidationException, match="record do not go together"):
         client.run(flow, data=data("a"), record=True, **options)
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize(("workers", "isolated"), [(0, False), (2, False), (0, True)])
 def test_code_of_the_flow_is_recorded_in_workers_too(
-    client: PFClient, folder: Path, data: Any, model_server: ModelServer, workers: int
+    client: PFClient, folder: Path, data: Any, model_server: ModelServer, workers: int, isolated: bool
 ) -> None:
     client.connections.create_or_update(
         CustomConnection({"key": KEY, "password": PASSWORD}, {"url": model_server.base_url}, name="service")
     )
-    flow = flowkit.dag(folder / "coded", CODED_FLOW, fetch_py=FETCH)
+    isolation = "  isolation: process\n" if isolated else ""
+    flow = flowkit.dag(folder / "coded", CODED_FLOW + isolation, fetch_py=FETCH)
     run = client.run(
         flow,
         data=data("a", "b", "c"),
@@ -158,6 +160,7 @@ def test_code_of_the_flow_is_recorded_in_workers_too(
     again = client.runs.replay(run)
     assert outputs(again) == outputs(run)
     assert model_server.requests == [] and client.runs.replay_misses(again) == []
+    assert {call["line"] for call in calls(run.folder.path / "tape.jsonl")} == {0, 1, 2}
     assert KEY not in tape(run) and PASSWORD not in tape(run) and "horse" not in tape(run)
 
 
