@@ -88,7 +88,7 @@ def _message(error: BaseException) -> str:
 def _hint(error: BaseException) -> str:
     if isinstance(error, ImportError) and (found := overwriting()):
         return told(found)[1]
-    if isinstance(error, FileNotFoundError) and error.filename is None:
+    if isinstance(error, FileNotFoundError) and not isinstance(error, PromptflowException) and error.filename is None:
         return "the working directory may be gone: cd to one that exists"
     known = isinstance(error, (UserErrorException, OSError, KeyboardInterrupt))
     blames_user = isinstance(error, PromptflowException) and error.error_codes[:1] == ["UserError"]
