@@ -12,6 +12,7 @@ _NAMES = {
     "OpenAIModelConfiguration": "promptflow.connections.model_config",
     "Prompty": "promptflow.executor.prompty",
     "ToolProvider": "promptflow.tooling.decorator",
+    "idempotency_key": "promptflow.executor.idempotency",
     "log_metric": "promptflow.tracing.metrics",
     "tool": "promptflow.tooling.decorator",
 }

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from promptflow.contracts.run import Status
+from promptflow.executor.idempotency import ITEM
 from promptflow.executor.line import Line, now
 from promptflow.executor.node import (
     completed,
@@ -104,17 +105,19 @@ async def _call(step: Step, line: Line, arguments: dict[str, Any]) -> Any:
         return await _invoke(step, arguments)
     gate = asyncio.Semaphore(loop.concurrency)
 
-    async def one(item: Any) -> Any:
+    async def one(item: Any, number: int) -> Any:
         async with gate:
             values = {**arguments, **item_arguments(step, loop, item)}
-            with node_span(step, values) as at:
+            at = node_span(step, values)
+            at.attributes[ITEM] = number
+            with at:
                 output = await joined(wrap(await _invoke(step, values)))
                 at.set_output(output)
             return output
 
     try:
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(one(item)) for item in loop_items(step, line, loop)]
+            tasks = [group.create_task(one(item, number)) for number, item in enumerate(loop_items(step, line, loop))]
     except ExceptionGroup as several:
         raise several.exceptions[0] from None
     return [task.result() for task in tasks]

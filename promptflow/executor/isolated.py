@@ -19,6 +19,7 @@ from typing import Any
 from promptflow.connections.models import _Connection as Connection
 from promptflow.contracts.flow import Flow
 from promptflow.exceptions import PromptflowException, ToolExecutionError
+from promptflow.executor.idempotency import place
 from promptflow.executor.node import timeout_error
 from promptflow.executor.steps import Step
 from promptflow.executor.worker_node import NodeSetup
@@ -83,7 +84,7 @@ class IsolatedTool:
             process = await self._process()
             try:
                 async with asyncio.timeout(self._timeout):
-                    reply = await process.ask("call", next(self._numbers), given, line)
+                    reply = await process.ask("call", next(self._numbers), given, line, place())
             except TimeoutError:
                 process.kill()
                 raise timeout_error(self._name, self._timeout or 0) from None

@@ -19,6 +19,7 @@ from promptflow.exceptions import (
     ToolExecutionError,
     error_to_dict,
 )
+from promptflow.executor.idempotency import ITEM
 from promptflow.executor.inputs import step_into
 from promptflow.executor.line import Line, now
 from promptflow.executor.steps import Step
@@ -139,7 +140,7 @@ def _call(step: Step, line: Line, arguments: dict[str, Any]) -> Any:
     loop = step.node.foreach
     items = loop_items(step, line, loop)
     workers = DaemonPool(max_threads=min(loop.concurrency, max(len(items), 1)))
-    futures = [workers.submit(_call_item, step, loop, arguments, item) for item in items]
+    futures = [workers.submit(_call_item, step, loop, arguments, item, number) for number, item in enumerate(items)]
     try:
         return [future.result() for future in futures]
     except BaseException:
@@ -148,9 +149,9 @@ def _call(step: Step, line: Line, arguments: dict[str, Any]) -> Any:
         raise
 
 
-def _call_item(step: Step, loop: ForEach, arguments: dict[str, Any], item: Any) -> Any:
+def _call_item(step: Step, loop: ForEach, arguments: dict[str, Any], item: Any, number: int) -> Any:
     values = {**arguments, **item_arguments(step, loop, item)}
-    with span(step.name, step.span_kind, inputs=values) as item_span:
+    with span(step.name, step.span_kind, inputs=values, attributes={ITEM: number}) as item_span:
         output = step.call(**values)
         output = "".join(map(str, output)) if inspect.isgenerator(output) else output
         item_span.set_output(output)

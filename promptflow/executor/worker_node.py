@@ -13,6 +13,7 @@ from promptflow.connections.provider import get_connection
 from promptflow.contracts.flow import Flow
 from promptflow.exceptions import PromptflowException, ToolExecutionError
 from promptflow.executor.activation import activated
+from promptflow.executor.idempotency import placed
 from promptflow.executor.output import line_output
 from promptflow.executor.steps import Step, make_step
 from promptflow.executor.threads import pool
@@ -49,14 +50,14 @@ class _Calls(Service):
         self._channel = channel
 
     def take(self, message: tuple[Any, ...]) -> None:
-        _, number, arguments, line = message
-        pool.submit(self._run, number, arguments, line)
+        _, number, arguments, line, where = message
+        pool.submit(self._run, number, arguments, line, where)
 
-    def _run(self, number: int, arguments: Mapping[str, Any], line: int | None) -> None:
+    def _run(self, number: int, arguments: Mapping[str, Any], line: int | None, where: str) -> None:
         output: Any = None
         failure: Any = None
         at = span(self._step.name, "Function", attributes={"node_name": self._step.name})
-        with line_output() as printed, export_to(), run_context(line_number=line), at:
+        with line_output() as printed, export_to(), run_context(line_number=line), placed(where), at:
             try:
                 output = self._call({**self._step.literals, **arguments})
             except BaseException as error:
