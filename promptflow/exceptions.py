@@ -401,13 +401,19 @@ class BatchExecutionTimeoutError(UserErrorException): ...
 
 
 class WorkerDiedError(UserErrorException):
-    """A worker process died; ``what`` says which. ``cause``: a signal or an exit code, its last output."""
+    """A worker process died; ``what`` says which. ``cause``: a signal or an exit code, its last output.
+
+    ``killed``: by a signal that its own code seldom sends: the system, out of memory, or somebody.
+    """
 
     default_target = ErrorTarget.EXECUTOR
 
-    def __init__(self, cause: str = "", *, what: str = "A process of the flow's code", **kwargs: Any) -> None:
+    def __init__(
+        self, cause: str = "", *, killed: bool = False, what: str = "A process of the flow's code", **kwargs: Any
+    ) -> None:
         super().__init__(f"{what} died: {cause}", **kwargs)
         self.cause = cause
+        self.killed = killed
 
 
 class FlowOutputUnserializable(UserErrorException): ...

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from promptflow.batch.engine import Batch
 
 TASKS = 64  # lines at once in all workers together where they wait for models
+_KILLS = 3  # processes in a row that are killed from outside before the line, or the flow, is to blame
 _GRACE = 1.0  # seconds past its time in which an async line may end by itself
 
 
@@ -44,6 +45,7 @@ class Line:
     known: dict[str, RunInfo]
     nodes: dict[str, RunInfo] = field(init=False)
     start: datetime = field(default_factory=now)
+    deaths: int = 0  # of fresh processes that it was alone in
 
     def __post_init__(self) -> None:
         self.nodes = dict(self.known)
@@ -141,7 +143,8 @@ class Pool:
                 worker.kill()
                 self._suspect(line, alone)
         except WorkerDiedError as error:
-            if blamed:
+            line.deaths += blamed
+            if line.deaths >= (_KILLS if error.killed else 1):
                 what = f"The process that ran line {line.number} alone"
                 self._failed(line, WorkerDiedError(error.cause, what=what, hint=error.hint))
             else:
@@ -199,9 +202,16 @@ class Pool:
         return await self._started()
 
     async def _started(self) -> WorkerProcess:
-        worker = WorkerProcess(self._setup)
-        self._workers.add(worker)
-        await worker.ready()
+        for attempt in range(_KILLS):
+            worker = WorkerProcess(self._setup)
+            self._workers.add(worker)
+            try:
+                await worker.ready()
+                break
+            except WorkerDiedError as error:
+                await self._end(worker)
+                if self._batch.given_up or not error.killed or attempt == _KILLS - 1:
+                    raise
         return worker
 
     async def _end(self, worker: WorkerProcess) -> None:

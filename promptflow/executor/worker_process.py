@@ -223,5 +223,5 @@ def _death(status: int, tail: str) -> WorkerDiedError:
     """What a process died of. ``status`` as subprocess has it: negative for a signal."""
     cause = f"signal {signal.Signals(-status).name}" if status < 0 else f"exit code {status}"
     last = f"; its last output:\n{tail}" if tail else ""
-    hint = "the system may have run out of memory" if status == -signal.SIGKILL else ""
-    return WorkerDiedError(cause + last, hint=hint)
+    killed = status in (-signal.SIGKILL, -signal.SIGTERM)
+    return WorkerDiedError(cause + last, killed=killed, hint="was the system out of memory?" if killed else "")
