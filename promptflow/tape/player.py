@@ -18,7 +18,7 @@ from promptflow.tape.place import Place, here
 from promptflow.tape.request import Request
 from promptflow.tape.scrub import MASK
 
-_EXPLAINED = 100  # misses for which the nearest request is looked for
+KEPT = 100  # misses that are kept in memory, and explained by the nearest request
 MISSES = "replay_misses.jsonl"
 _Key = tuple[str, str, str]
 
@@ -45,7 +45,8 @@ class _Asked:
 class Player:
     """Answers from one tape. The n-th same request of a line gets the n-th answer that the line got.
 
-    What is asked for in vain is in ``misses``, and in the file ``note``, which several processes may share.
+    What is asked for in vain is in the file ``note``, which several processes may share, and the first of it in
+    ``misses``.
     ``allow``: the url of the one server that may be connected to.
     """
 
@@ -91,7 +92,8 @@ class Player:
     def missed(self, message: str, place: Place, hint: str, kind: type[ReplayMiss] = ReplayMiss) -> ReplayMiss:
         """The error for what a replay must not do. It is noted as well: the flow may catch it."""
         miss = kind(message, location=str(place), hint=hint)
-        self.misses.append(miss)
+        if len(self.misses) < KEPT:
+            self.misses.append(miss)
         if self.note is not None:
             append_line(self.note, {"message": message, "location": str(place), "hint": hint})
         return miss
@@ -138,7 +140,7 @@ class Player:
         raise self.missed(
             f"The tape {self.path.name} has no answer for {request.title}{at}.",
             place,
-            nearest(request, place, self._calls) if len(self.misses) < _EXPLAINED else "see the first ones",
+            nearest(request, place, self._calls) if len(self.misses) < KEPT else "see the first ones",
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 from base64 import b64encode
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -21,6 +22,7 @@ class Scrubber:
         self._long: dict[str, None] = {}
         self._short: set[str] = set()
         self._pattern: re.Pattern[str] | None = None
+        self._lock = threading.Lock()
         self.add(secrets)
 
     @property
@@ -29,8 +31,11 @@ class Scrubber:
 
     def add(self, secrets: Iterable[Any]) -> None:
         new = [s for s in map(_text, secrets) if s and s.strip("*") and s not in self._long and s not in self._short]
-        if not new:
-            return
+        if new:
+            with self._lock:
+                self._learn(new)
+
+    def _learn(self, new: list[str]) -> None:
         self._short.update(s for s in new if len(s) < LONG)
         self._long.update(dict.fromkeys(s for s in new if len(s) >= LONG))
         spellings = {spelled for secret in self._long for spelled in _spellings(secret)}

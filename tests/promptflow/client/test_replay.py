@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +15,7 @@ from promptflow.client import PFClient
 from promptflow.connections import CustomConnection, OpenAIConnection
 from promptflow.entities.run import Run
 from promptflow.exceptions import OverrideError, TapeError, ValidationException
-from tests.fake_model import ModelServer, model_server
+from tests.fake_model import ModelServer, Reply, model_server
 from tests.promptflow import flowkit
 from tests.promptflow.tape.conftest import calls
 
@@ -215,3 +218,22 @@ def test_an_exported_tape_holds_what_counts(client: PFClient, tmp_path: Path, re
     (recorded.folder.path / "tape.jsonl").write_text("\n".join([*lines, '{"tape": 1, "by": "later"}', *late]) + "\n")
     assert client.runs.export_tape(recorded, tmp_path / "kept.jsonl") == 3
     assert (tmp_path / "kept.jsonl").read_text().count('"later"') == 2
+
+
+def test_a_run_that_was_killed_and_resumed_has_a_whole_tape(
+    client: PFClient, flow: Path, data: Any, connected: ModelServer
+) -> None:
+    connected.script(*[Reply(delay=0.05)] * 40)
+    rows = data(*(f"row {number}" for number in range(40)))
+    run = f"run({str(flow)!r}, data={str(rows)!r}, name='long', record=True)"
+    child = subprocess.Popen([sys.executable, "-c", f"from promptflow.client import PFClient; PFClient().{run}"])
+    while len(connected.requests) < 10:
+        assert child.poll() is None
+        time.sleep(0.01)
+    child.kill()
+    child.wait()
+    client.runs.resume("long")
+    connected.requests.clear()
+    again = client.runs.replay("long")
+    assert outputs(again) == [f"ROW {number}!" for number in range(40)]
+    assert connected.requests == [] and client.runs.replay_misses(again) == []

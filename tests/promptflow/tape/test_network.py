@@ -12,6 +12,7 @@ import pytest
 
 from promptflow.exceptions import ReplayMiss
 from promptflow.tape import record, replay
+from promptflow.tracing import otlp_out
 from tests.fake_model import ModelServer
 
 
@@ -87,6 +88,12 @@ def test_sockets_of_this_machine_stay_open(tmp_path: Path, empty: Path) -> None:
         client.connect(str(tmp_path / "s"))
         socket.getaddrinfo("localhost", 80)
         asyncio.run(asyncio.sleep(0))
+
+
+def test_traces_go_to_their_collector_all_the_same(model_server: ModelServer, empty: Path) -> None:
+    with replay(empty):
+        assert otlp_out._post(f"{model_server.url}/v1/traces", b"{}", {}) == ""
+    assert [request.path for request in model_server.requests] == ["/v1/traces"]
 
 
 def test_the_database_stays_open(model_server: ModelServer, empty: Path) -> None:
