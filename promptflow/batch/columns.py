@@ -22,11 +22,14 @@ _REFERENCE = re.compile(r"\$\{([^{}]+)\}")
 
 @dataclass(frozen=True)
 class Columns:
-    """What one reading of a source tells: rows, columns of any row, whether the ``line_number`` of its rows rises."""
+    """What one reading of a source tells: rows, columns of any row; of the ``line_number`` of its rows, whether it rises,
+    how many have one, the last one."""
 
     count: int
     names: tuple[str, ...]
     rising: bool = True
+    numbers: int = 0
+    last: int = -1
 
     @property
     def numbered(self) -> bool:
@@ -62,7 +65,7 @@ def look(rows: Iterable[Row]) -> Columns:
     """Read a source once, for its size and columns."""
     count = 0
     names: dict[str, None] = {}
-    last, rising = -1, True
+    numbers, last, rising = 0, -1, True
     for row in rows:
         count += 1
         if not names.keys() >= row.keys():
@@ -70,8 +73,8 @@ def look(rows: Iterable[Row]) -> Columns:
         if LINE_NUMBER in row:
             number = _line_number(row[LINE_NUMBER])
             rising = rising and number > last
-            last = number
-    return Columns(count, tuple(names), rising)
+            numbers, last = numbers + 1, number
+    return Columns(count, tuple(names), rising, numbers, last)
 
 
 def check_mapping(mapping: Any) -> None:
@@ -142,6 +145,23 @@ def check_lengths(sources: Mapping[str, Columns]) -> None:
             f"key, and their lengths differ. List lengths are: {lengths}. "
             "Please make these lists equally long or add a 'line_number' key to each row."
         )
+
+
+def count_joined(sources: Collection[Columns]) -> int | None:
+    """How many lines all sources have; None where only reading them again tells."""
+    counts = [source.count for source in sources if not source.numbered]
+    sparse: list[Columns] = []
+    for source in sources:
+        if source.numbered:
+            has_all = source.rising and source.numbers == source.count == source.last + 1
+            counts.append(source.count) if has_all else sparse.append(source)
+    least = min(counts, default=None)
+    if not sparse:
+        return least
+    (only, *others) = sparse
+    if others or not only.rising or (least is not None and only.last >= least):
+        return None
+    return only.numbers
 
 
 def join(

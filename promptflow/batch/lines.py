@@ -15,6 +15,7 @@ from promptflow.batch.columns import (
     Plan,
     check_lengths,
     complete_mapping,
+    count_joined,
     join,
     plan_mapping,
 )
@@ -47,9 +48,8 @@ class Lines:
 
     @cached_property
     def total(self) -> int:
-        if len(self.columns) == 1 and not self._numbered:
-            return next(iter(self.columns.values())).count
-        return sum(1 for _ in self._joined())
+        counted = count_joined(self.columns.values())
+        return sum(1 for _ in self._joined()) if counted is None else counted
 
     @property
     def _numbered(self) -> list[str]:

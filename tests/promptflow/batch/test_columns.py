@@ -8,6 +8,7 @@ from promptflow.batch.columns import (
     check_lengths,
     check_mapping,
     complete_mapping,
+    count_joined,
     join,
     look,
     plan_mapping,
@@ -220,3 +221,29 @@ def test_a_text_that_only_other_rows_have_is_no_input_of_the_line():
     values = plan.apply({"data": {"y": 2}})
     assert sorted(values) == ["b", "c"] and math.isnan(values["b"])
     assert math.isnan(plan.apply({"data": {"x": math.nan}})["a"])
+
+
+@pytest.mark.parametrize(
+    ("sources", "known"),
+    [
+        ({"data": [None] * 5}, True),
+        ({"data": [None] * 5, "run": [0, 1, 2, 3, 4]}, True),
+        ({"data": [None] * 5, "run": [0, 1]}, True),
+        ({"data": [None] * 5, "run": [0, 3, 4]}, True),
+        ({"data": [0, 1, 2], "run": [0, 2]}, True),
+        ({"data": [2, 4, 7]}, True),
+        ({"data": [2, 4, 7], "run": [2, 7]}, False),
+        ({"data": [None] * 5, "run": [1, 3, 9]}, False),
+        ({"data": [None] * 5, "run": [3, 1]}, False),
+        ({"data": [None] * 5, "run": [1, 1]}, False),
+    ],
+)
+def test_lines_are_counted_without_reading_them_again(sources, known):
+    rows = {
+        name: [{} if number is None else {"line_number": number} for number in numbers]
+        for name, numbers in sources.items()
+    }
+    looks = {name: look(found) for name, found in rows.items()}
+    numbered = [name for name, columns in looks.items() if columns.numbered]
+    counted = count_joined(looks.values())
+    assert counted == (len(list(join(rows, numbered))) if known else None)
