@@ -84,7 +84,7 @@ class Recorder:
         secrets = getattr(found, "secrets", None)
         if not isinstance(secrets, dict):
             return found
-        self.scrubber.add(secrets.values())
+        self.scrubber.add([*secrets.values(), *(v for k, v in found.configs.items() if is_secret_name(k))])
         if isinstance(name, str) and name not in self._connections:
             self._connections.add(name)
             about = {"type": found.class_name, "module": found.module, "configs": self.scrubber.value(found.configs)}

@@ -102,7 +102,11 @@ def test_a_connection_has_a_stand_in_without_its_secrets(home: Path, tape: Path)
     workspace = Workspace.open(home)
     store = PFClient(workspace=workspace).connections
     store.create_or_update(
-        CustomConnection({"key": "a-secret-of-mine"}, {"url": "https://e.com/?k=a-secret-of-mine"}, name="own")
+        CustomConnection(
+            {"key": "a-secret-of-mine"},
+            {"url": "https://e.com/?k=a-secret-of-mine", "access_token": "in-the-open"},
+            name="own",
+        )
     )
     store.create_or_update(
         AzureOpenAIConnection("https://a.com", api_version="2030-01-01", auth_mode="meid_token", name="azure")
@@ -110,7 +114,7 @@ def test_a_connection_has_a_stand_in_without_its_secrets(home: Path, tape: Path)
     with record(tape):
         get_connection("own", workspace)
         get_connection("azure", workspace)
-    assert "a-secret-of-mine" not in tape.read_text()
+    assert "a-secret-of-mine" not in tape.read_text() and "in-the-open" not in tape.read_text()
     for name in ("own", "azure"):
         store.delete(name)
     with replay(tape):
