@@ -22,7 +22,7 @@ _REFERENCE = re.compile(r"\$\{([^{}]+)\}")
 
 @dataclass(frozen=True)
 class Columns:
-    """What one reading of a source tells: rows, columns of any row; of the ``line_number`` of its rows, whether it rises,
+    """What one reading of a source tells: rows, columns of any row. Of its ``line_number``: whether it rises over the rows,
     how many have one, the last one."""
 
     count: int
