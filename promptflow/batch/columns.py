@@ -22,8 +22,8 @@ _REFERENCE = re.compile(r"\$\{([^{}]+)\}")
 
 @dataclass(frozen=True)
 class Columns:
-    """What one reading of a source tells: rows, columns of any row. Of its ``line_number``: whether it rises over the rows,
-    how many have one, the last one."""
+    """What one reading of a source tells: rows, columns of any row; whether the ``line_number`` of its rows rises, how
+    many have one, the last one."""
 
     count: int
     names: tuple[str, ...]
