@@ -113,8 +113,15 @@ def _patterns(value: Any, where: str, name: str) -> tuple[str, ...]:
     return tuple(words)
 
 
-def _text(value: Any, where: str, name: str) -> str:
-    return str(value)
+def _compute(value: Any, where: str, name: str) -> str:
+    text = str(value)
+    if text != "ray" and (not text.startswith("ray://") or text == "ray://"):
+        raise ValidationException(
+            f"{name} is {text!r}, which is no place for lines to run.",
+            location=where,
+            hint="ray, ray://auto for the cluster that this machine belongs to, or ray://HOST:PORT",
+        )
+    return text
 
 
 def _export(value: Any, where: str, name: str) -> str:
@@ -130,6 +137,6 @@ _CHECKS = {
     "cache": _mode,
     "record": _flag,
     "record_http": _patterns,
-    "compute": _text,
+    "compute": _compute,
     "export": _export,
 }

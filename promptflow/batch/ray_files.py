@@ -16,6 +16,8 @@ from promptflow.executor.origin import Origin
 from promptflow.executor.worker_lines import LinesSetup
 from promptflow.storage.snapshot import copy_snapshot
 
+_SETTINGS = ("PF_CACHE", "PF_COMPAT", "PF_DISABLE_TRACING")  # of ours that are no business of one machine
+FLOW, HOME = "flow", "home"  # folders on a node: the flow's, and a workspace for its processes
 MOST = 500 * 2**20  # bytes; a folder that is larger was not meant
 
 
@@ -51,16 +53,17 @@ def unpack(data: bytes, target: Path) -> None:
 
 
 def moved(setup: LinesSetup, folder: Path, root: Path) -> LinesSetup:
-    """The setup for a machine that has the flow's ``folder`` in ``root / "flow"`` and nothing else of ours."""
+    """The setup for a machine that has the flow's ``folder`` in ``root / FLOW`` and nothing else of ours."""
     # The cluster's token, and what Ray tells its own processes, are none of the flow's business.
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "PYTHONBREAKPOINT"))}
+    environment |= {k: v for k, v in setup.environment.items() if k in _SETTINGS}
     return replace(
         setup, origin=_moved(setup.origin, folder, root), path=tuple(sys.path), environment=environment, tape=None
     )
 
 
 def _moved(origin: Origin, folder: Path, root: Path) -> Origin:
-    flow = root / "flow"
+    flow = root / FLOW
     before = Path(origin.source)
     base = folder
     if origin.merged is not None:  # the archive has the folder with its includes
@@ -73,7 +76,7 @@ def _moved(origin: Origin, folder: Path, root: Path) -> Origin:
         source=source,
         code=str(flow) if origin.code is not None else None,
         merged=str(flow) if origin.merged is not None else None,
-        home=str(root / "home"),
+        home=str(root / HOME),
         database_url=None,
         found=found,
     )

@@ -12,7 +12,8 @@ import os
 import secrets
 import shutil
 import socket
-import sys
+from collections.abc import Coroutine
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ BOOT = (
 )
 LOCAL = "local"
 _STORE = 128 * 2**20  # bytes for objects in a cluster of our own: chunks of lines pass by it
-_STOP = 5.0  # seconds that actors have to remove what they unpacked
+_STOP = 10.0  # seconds that actors have to end their processes and remove what they unpacked
 
 
 def main(descriptor: int, folder: str) -> None:
@@ -41,7 +42,7 @@ class _Gateway:
     ``("exchange", n, lines, drop)``, ``("stop", n)``.
 
     To the parent: ``("connected", cpus)`` or ``("refused", text)``, then for actor ``n`` ``("started", n, answer)``,
-    ``("exchanged", n, answer)`` and ``("lost", n, text)``.
+    ``("exchanged", n, answer)``, ``("stopped", n, answer)`` and ``("lost", n, text)``.
     """
 
     def __init__(self, connection: socket.socket, folder: Path) -> None:
@@ -49,7 +50,9 @@ class _Gateway:
         self._connection = connection
         self._folder = folder
         self._actors: dict[int, Any] = {}
+        self._begun: set[int] = set()  # actors that have a processor
         self._calls: set[asyncio.Task[None]] = set()
+        self._ray: Any = None
 
     async def serve(self) -> None:
         reader, self._writer = await asyncio.open_connection(sock=self._connection)
@@ -73,15 +76,11 @@ class _Gateway:
                 actor = self._actors[number]
                 self._call("exchanged", number, lambda: actor.exchange.remote(lines, drop))
             case ("stop", number):
-                task = asyncio.ensure_future(self._stop(number))
-                self._calls.add(task)
-                task.add_done_callback(self._calls.discard)
+                self._soon(self._stopped(number))
 
     def _connect(self, address: str, cpus: int, archive: bytes | None) -> None:
         try:
-            import ray  # the one place: nothing else of ours loads it
-
-            self._ray = ray
+            self._ray = ray = import_module("ray")  # the one place that loads it
             _join(ray, address, cpus, self._folder)
             self._archive = None if archive is None else ray.put(archive)
             self._actor = ray.remote(num_cpus=1, max_restarts=0, max_task_retries=0)(NodeWorker)
@@ -97,25 +96,35 @@ class _Gateway:
                 self._forget(number)
                 self._send("lost", number, str(error))
             else:
+                self._begun.add(number)
                 self._send(kind, number, answer)
 
-        task = asyncio.ensure_future(run())
-        self._calls.add(task)
+        self._soon(run())
+
+    def _soon(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._calls.add(task)  # the loop itself holds tasks weakly
         task.add_done_callback(self._calls.discard)
 
     def _send(self, *message: Any) -> None:
         self._writer.write(wire.pack_all(message))
 
-    async def _stop(self, number: int) -> None:
+    async def _stopped(self, number: int) -> None:
+        self._send("stopped", number, await self._stop(number))
+
+    async def _stop(self, number: int) -> bytes:
         actor = self._actors.get(number)
         if actor is None:
-            return
+            return b""
         try:
+            if number not in self._begun:
+                return b""
             async with asyncio.timeout(_STOP):
-                await actor.stop.remote()
+                return bytes(await actor.stop.remote())
         except Exception:  # gone already, or hanging: it is killed
-            pass
-        self._forget(number)
+            return b""
+        finally:
+            self._forget(number)
 
     def _forget(self, number: int) -> None:
         actor = self._actors.pop(number, None)
@@ -127,7 +136,7 @@ class _Gateway:
 
     async def _leave(self) -> None:
         await asyncio.gather(*(self._stop(number) for number in list(self._actors)))
-        if "ray" in sys.modules:
+        if self._ray is not None:
             self._ray.shutdown()
 
 

@@ -78,14 +78,14 @@ class Link:
             raise failure
         return number
 
-    async def exchange(self, number: int, lines: Sequence[Any], drop: bool) -> tuple[int, list[Event]]:
-        """Give an actor lines; how many wait there, and what happened, as `NodeWorker.exchange` says. Raises Lost."""
-        waiting, events = pickle.loads(await self._call(number, "exchange", number, pickle.dumps(lines), drop))
-        return waiting, events
+    async def exchange(self, number: int, lines: Sequence[Any], drop: bool) -> list[Event]:
+        """Give an actor lines; what happened, as `NodeWorker.exchange` says. Raises Lost."""
+        events: list[Event] = pickle.loads(await self._call(number, "exchange", number, pickle.dumps(lines), drop))
+        return events
 
-    def stop(self, number: int) -> None:
-        if self._gone is None:
-            self._send("stop", number)
+    async def stop(self, number: int) -> bytes:
+        """End an actor that is done; the traces that it had left."""
+        return await self._call(number, "stop", number)
 
     async def close(self) -> None:
         """Leave the cluster, and end one of our own. Nothing of it is left afterwards."""
@@ -145,7 +145,7 @@ class Link:
                 self._connected.set_result(cpus)
             case ("refused", text):
                 self._connected.set_exception(_refused(self._address, text))
-            case ("started" | "exchanged", number, answer) if number in self._answers:
+            case ("started" | "exchanged" | "stopped", number, answer) if number in self._answers:
                 self._answers[number].set_result(answer)
             case ("lost", number, text) if number in self._answers:
                 self._answers[number].set_exception(Lost(text))

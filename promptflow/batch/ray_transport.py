@@ -11,7 +11,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
@@ -20,13 +20,15 @@ from promptflow.batch.processes import setup_of
 from promptflow.batch.ray_files import pack
 from promptflow.batch.ray_gateway import LOCAL
 from promptflow.batch.ray_link import Link, Lost
+from promptflow.batch.ray_traces import keep_traces
 from promptflow.batch.ray_worker import Event, Task
 from promptflow.contracts.run import RunInfo, Status
-from promptflow.exceptions import UserErrorException, ValidationException, WorkerDiedError
+from promptflow.exceptions import UserErrorException, WorkerDiedError
 from promptflow.executor.guarded import failed_line
 from promptflow.executor.line import now
 from promptflow.executor.threads import start_daemon
 from promptflow.llm import background
+from promptflow.tracing.spans import recording
 from promptflow.workspace.optional import need
 
 if TYPE_CHECKING:
@@ -37,6 +39,7 @@ TASKS_EACH = 8
 AHEAD = 0.1  # seconds of work that waits at an actor, so that it never waits for us
 MOST_AHEAD = 500  # lines
 LOSSES = 3  # so often a line may be lost with its actor before it is to blame
+_LOOK = 0.5  # seconds between looks at seats that are not needed any more
 _PATIENCE = 30.0  # seconds without a processor before we say so
 _PAUSE = 1.0  # seconds between attempts to start an actor
 _logger = logging.getLogger(__name__)
@@ -53,7 +56,6 @@ class _Line:
 
 def start_ray(batch: Batch) -> Callable[[], float]:
     """Start the actors. There is nothing to watch: the nodes see who is out of time."""
-    address_of(batch.options.compute or "")
     if find_spec("ray") is None:  # looked for, not imported: it stays out of this process
         need("ray", extra="ray")
 
@@ -75,10 +77,13 @@ class _Cluster:
     def __init__(self, batch: Batch) -> None:
         self._batch = batch
         self._setup = setup_of(batch)
+        if not recording():
+            self._setup = replace(self._setup, environment={**self._setup.environment, "PF_DISABLE_TRACING": "true"})
         self._again: deque[_Line] = deque()
         self._open = 0  # lines that were taken and have no result
         self._no_more = False
         self._started = False  # an actor has loaded the flow
+        self._waiting: set[asyncio.Task[None]] = set()  # seats without an actor so far
         self._failures = 0  # actors that were lost before any had
 
     async def run(self) -> None:
@@ -109,51 +114,65 @@ class _Cluster:
     async def _all(self, seats: list[asyncio.Task[None]]) -> None:
         """Wait for them. Once no line is left, those that wait for a processor are not needed any more."""
         running = set(seats)
-        warned = False
+        patience = time.monotonic() + _PATIENCE
         try:
-            while running and not (self._no_more and self._open == 0):
-                ended, running = await asyncio.wait(running, timeout=_PATIENCE, return_when=asyncio.FIRST_COMPLETED)
+            while running:
+                ended, running = await asyncio.wait(running, timeout=_LOOK, return_when=asyncio.FIRST_COMPLETED)
                 for seat in ended:
                     seat.result()
-                if not self._started and not warned:
-                    warned = True
-                    _logger.warning("No processor of the cluster has been free so far; waiting.")
+                if self._batch.stopping:
+                    self._drop()
+                if self._no_more and not self._open:
+                    for seat in running & self._waiting:
+                        running.discard(seat)
+                        seat.cancel()
+                if not self._started and time.monotonic() > patience:
+                    patience += 10 * _PATIENCE
+                    _logger.warning("No processor of the cluster is free; waiting.")
         finally:
-            for seat in running:
+            for seat in seats:
                 seat.cancel()
-            await asyncio.gather(*running, return_exceptions=True)
+            await asyncio.gather(*seats, return_exceptions=True)
 
     # -- an actor -------------------------------------------------------------------------------------------------
     async def _seat(self, link: Link, at_once: int) -> None:
         """Keep an actor at work until no line is left."""
         while (line := self._next()) is not None:
-            mine = {line.number: line}
+            self._again.appendleft(line)  # others may take it while this one waits for a processor
+            mine: dict[int, _Line] = {}
             number = None
             try:
-                number = await link.start(self._task(at_once))
-                self._started = True
+                number = await self._start(link, at_once)
                 await self._feed(link, number, at_once, mine)
+                self._keep(await link.stop(number))
             except Lost as error:
                 await self._lost(mine, error, began=number is not None)
-            finally:
-                if number is not None:
-                    link.stop(number)
+
+    async def _start(self, link: Link, at_once: int) -> int:
+        seat = asyncio.current_task()
+        assert seat is not None
+        self._waiting.add(seat)
+        try:
+            number = await link.start(self._task(at_once))
+        finally:
+            self._waiting.discard(seat)
+        self._started = True
+        return number
 
     async def _feed(self, link: Link, number: int, at_once: int, mine: dict[int, _Line]) -> None:
         """Give it lines and take results, until it has none and none is left. ``mine``: the lines that it has."""
-        given = list(mine.values())
         ahead, dropped = 1, False
         while True:
+            given = []
             while len(mine) < at_once + ahead and (line := self._next()) is not None:
                 mine[line.number] = line
-                given.append(line)
+                given.append((line.number, line.row, line.known))
             if not mine:
                 return
             drop = self._batch.stopping and not dropped
             dropped = dropped or drop
             had, began = len(mine), time.monotonic()
-            _, events = await link.exchange(number, [(line.number, line.row, line.known) for line in given], drop)
-            given = []
+            events = await link.exchange(number, given, drop)
             for event in events:
                 self._take(mine, event)
             rate = (had - len(mine)) / (time.monotonic() - began)
@@ -170,6 +189,8 @@ class _Cluster:
                 if info.status in (Status.Completed, Status.Bypassed):
                     mine[info.index].known[info.node] = info
                 self._batch.node_ended(info)
+            case ("traces", spooled):
+                self._keep(spooled)
             case ("dropped", number):
                 del mine[number]
                 self._open -= 1
@@ -178,16 +199,19 @@ class _Cluster:
             case ("failed", error):
                 raise error
 
+    def _keep(self, traces: bytes) -> None:
+        if traces:
+            keep_traces(self._setup.origin, traces)
+
     async def _lost(self, mine: dict[int, _Line], error: Lost, *, began: bool) -> None:
         """Have its lines run again elsewhere; but one that is lost again and again may be what ends its actors."""
         reason = str(error).strip().partition("\n")[0]
-        _logger.warning("An actor is lost: %s %d lines run again.", reason, len(mine))
+        _logger.warning("An actor is lost, %d lines run again: %s", len(mine), reason)
         if not began:
             self._failures += 1
             if not self._started and self._failures >= LOSSES:
                 hint = "pip install promptflow on the nodes" if "No module named 'promptflow" in str(error) else ""
                 raise UserErrorException(f"No actor can be started on the Ray cluster: {error}", hint=hint)
-            self._again.extendleft(mine.values())
             await asyncio.sleep(_PAUSE)
             return
         for line in mine.values():
@@ -216,7 +240,7 @@ class _Cluster:
     def _next(self) -> _Line | None:
         """A line to run: one that was lost, else the next of the data."""
         if self._batch.stopping:
-            self._no_more = True
+            self._drop()
             return None
         if self._again:
             return self._again.popleft()
@@ -227,15 +251,15 @@ class _Cluster:
         self._open += 1
         return _Line(*found, dict(self._batch.known.get(found[0], {})), now())
 
+    def _drop(self) -> None:
+        """No line is to begin any more."""
+        self._no_more = True
+        self._open -= len(self._again)
+        self._again.clear()
+
 
 def address_of(compute: str) -> tuple[str, bool]:
     """What Ray calls the cluster that ``--compute`` names, and whether it is one of our own, on this machine."""
     if compute == "ray":
         return LOCAL, True
-    scheme, _, address = compute.partition("://")
-    if scheme != "ray" or not address:
-        raise ValidationException(
-            f"compute is {compute!r}, which is no place for lines to run.",
-            hint="ray, ray://auto for the cluster that this machine belongs to, or ray://HOST:PORT",
-        )
-    return ("auto" if address == "auto" else compute), False
+    return ("auto" if compute == "ray://auto" else compute), False

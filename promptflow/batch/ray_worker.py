@@ -12,6 +12,7 @@ import os
 import pickle
 import shutil
 import tempfile
+import time
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,7 +23,8 @@ from typing import Any
 from promptflow._version import __version__
 from promptflow.batch.options import RunOptions
 from promptflow.batch.processes import Line, Pool
-from promptflow.batch.ray_files import moved, unpack
+from promptflow.batch.ray_files import FLOW, HOME, moved, unpack
+from promptflow.batch.ray_traces import take_traces
 from promptflow.contracts.run import LineResult, RunInfo
 from promptflow.exceptions import PromptflowException, UserErrorException
 from promptflow.executor.worker_lines import LinesSetup
@@ -31,6 +33,8 @@ from promptflow.executor.worker_process import WorkerProcess
 POLL = 0.5  # seconds after which an exchange comes back with nothing
 LINGER = 0.01  # seconds in which more results may join the first
 CHUNK = 100  # results that are not held back for more
+TRACES = 2.0  # seconds between looks at the spool
+STOP = 5.0  # seconds in which a process without lines ends
 
 Event = tuple[Any, ...]
 
@@ -56,6 +60,7 @@ class NodeWorker:
         self._share = _Share()
         self._pool: _NodePool | None = None
         self._running: asyncio.Task[None] | None = None
+        self._look = time.monotonic() + TRACES
 
     async def start(self, task: bytes, archive: bytes | None) -> bytes:
         """Start the worker process and load the flow, from the archive if there is one. Returns what kept it from
@@ -68,10 +73,11 @@ class NodeWorker:
         return pickle.dumps(None)
 
     async def exchange(self, lines: bytes, drop: bool) -> bytes:
-        """Take more lines, ``(number, row, known nodes)`` each. Returns how many wait, and what happened.
+        """Take more lines, ``(number, row, known nodes)`` each. Returns what happened, once something did.
 
         Events: ``("line", number, result, printed)``, ``("node", info)``, ``("log", name, level, text)``,
-        ``("dropped", number)``, ``("failed", error)``. ``drop`` gives back the lines that have not begun.
+        ``("traces", spooled)``, ``("dropped", number)``, ``("failed", error)``. ``drop`` gives back the lines that have
+        not begun.
         """
         share = self._share
         for number, row, known in pickle.loads(lines):
@@ -79,15 +85,24 @@ class NodeWorker:
         if drop:
             share.drop()
         await share.something()
-        return pickle.dumps((len(share.waiting), share.collect()), protocol=5)
+        if self._root is not None and time.monotonic() > self._look:
+            self._look = time.monotonic() + TRACES
+            if traces := take_traces(self._root / HOME):
+                share.tell("traces", traces)
+        return pickle.dumps(share.collect(), protocol=5)
 
-    async def stop(self) -> None:
-        """End the worker process and remove what was unpacked."""
-        self._share.end()
+    async def stop(self) -> bytes:
+        """End the worker process and remove what was unpacked. Returns the traces that are left."""
+        share = self._share
+        share.end()
         if self._pool is not None and self._running is not None:
+            if share.busy:  # what they would say is not wanted any more
+                self._pool.kill()
+            await asyncio.wait({self._running}, timeout=STOP)
             self._pool.kill()
-            await asyncio.wait({self._running}, timeout=5)
+        traces = b"" if self._root is None else take_traces(self._root / HOME)
         self._clean()
+        return traces
 
     def _clean(self) -> None:
         if self._root is not None:
@@ -102,7 +117,7 @@ class NodeWorker:
         setup = task.setup
         if archive is not None:
             self._root = Path(tempfile.mkdtemp(prefix="pf_flow_"))
-            unpack(archive, self._root / "flow")
+            unpack(archive, self._root / FLOW)
             setup = moved(setup, Path(task.folder), self._root)
         ours = logging.getLogger("promptflow")
         ours.addHandler(_LogEvents(self._share))
@@ -127,6 +142,11 @@ class _Share:
         self._more = asyncio.Event()
         self._news = asyncio.Event()
 
+    @property
+    def busy(self) -> bool:
+        """Whether lines are here that have no result."""
+        return bool(self._sent)
+
     # -- for the other side ---------------------------------------------------------------------------------------
     def take(self, line: Line) -> None:
         self.waiting.append(line)
@@ -135,7 +155,9 @@ class _Share:
 
     def drop(self) -> None:
         while self.waiting:
-            self.tell("dropped", self.waiting.popleft().number)
+            number = self.waiting.popleft().number
+            del self._sent[number]
+            self.tell("dropped", number)
 
     async def something(self) -> None:
         """Wait until there is something to say, and a little longer, since more of it may follow."""
