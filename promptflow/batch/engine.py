@@ -16,9 +16,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from promptflow.batch.adaptive import AdaptiveLimit
 from promptflow.batch.in_flight import InFlight
 from promptflow.batch.options import RunOptions
-from promptflow.contracts.run import LineResult, RunInfo
+from promptflow.contracts.run import LineResult, RunInfo, Status
 from promptflow.exceptions import BatchExecutionTimeoutError
 from promptflow.executor.line import FIRST_ATTEMPT, Attempt
 from promptflow.executor.output import routed_output
@@ -41,7 +42,8 @@ class Batch:
     and again, which says how many seconds it may sleep. It takes lines by `next_line`, hands on each result once,
     reports by `fail` what is fatal for all, sets ``cancel`` to what ends lines in flight, and sets ``ended`` when
     no line is left. ``known`` holds records of nodes, by line, that ended before the run was interrupted.
-    ``set_aside`` are lines that were in flight when the run's process died.
+    ``set_aside`` are lines that were in flight when the run's process died. ``adaptive`` finds how many lines at once
+    pay, where nobody has said; `at_once` is the number that counts.
     """
 
     executor: Executor
@@ -53,9 +55,11 @@ class Batch:
     known: Known = field(default_factory=dict)
     on_node: NodeEnded | None = None
     in_flight: InFlight | None = None
+    adaptive: AdaptiveLimit | None = None
     set_aside: dict[int, Row] = field(default_factory=dict)
     ended: threading.Event = field(default_factory=threading.Event)
     lock: threading.Lock = field(default_factory=threading.Lock)
+    exhausted: bool = False  # no line is left to start
     stopping: bool = False  # no new lines
     interrupted: bool = False
     given_up: bool = False  # no more results either
@@ -74,7 +78,18 @@ class Batch:
                         continue
                     self.in_flight.start(number)
                 return number, row
+            self.exhausted = True
         return None
+
+    def adapt(self, start: int, most: int) -> None:
+        """Begin with ``start`` lines at once and find the best number up to ``most``, unless one is given."""
+        if self.options.concurrency is None and self.adaptive is None:
+            self.adaptive = AdaptiveLimit(start, most)
+
+    @property
+    def at_once(self) -> int:
+        """How many lines are to run at once, now."""
+        return self.adaptive.limit if self.adaptive is not None else self.options.concurrency or 1
 
     def attempt(self, number: int) -> Attempt:
         """What to give to the executor for this line, in this process."""
@@ -98,6 +113,8 @@ class Batch:
             self.done(result, row, printed)
             if self.in_flight is not None and result.run_info.index is not None:
                 self.in_flight.end(result.run_info.index)
+            if self.adaptive is not None and result.run_info.status is Status.Completed:
+                self.adaptive.ended()
 
     def give_up(self) -> None:
         """End the lines in flight as far as that can be done; their results are not wanted any more."""
@@ -156,6 +173,7 @@ def _start_apart(batch: Batch) -> Callable[[], float]:
     """Run the lines set aside, where they cannot end this process."""
     batch.lines = iter(list(batch.set_aside.items()))
     batch.ended.clear()
+    batch.exhausted = False
     if batch.executor.origin is not None:
         batch.options = replace(batch.options, workers=1, compute=None)
     return _transport(batch.executor, batch.options)(batch)

@@ -14,7 +14,7 @@ from promptflow.llm import background
 if TYPE_CHECKING:
     from promptflow.batch.engine import Batch
 
-DEFAULT_CONCURRENCY = 64
+START, MOST = 32, 256  # lines at once, where nobody has said
 
 
 def start_tasks(batch: Batch) -> Callable[[], float]:
@@ -33,26 +33,39 @@ def start_tasks(batch: Batch) -> Callable[[], float]:
 
 
 async def _run_tasks(batch: Batch) -> None:
+    batch.adapt(START, MOST)
+    tasks: set[asyncio.Task[None]] = set()
+    running = 0
+
     async def work() -> None:
-        while (line := batch.next_line()) is not None:
-            number, row = line
-            with line_output() as output:
+        nonlocal running
+        try:
+            while running <= batch.at_once and (line := batch.next_line()) is not None:
+                number, row = line
                 attempt = batch.attempt(number)
-                result = await run_line_async(
-                    batch.executor, number, row, batch.run_id, attempt, batch.options.line_timeout
-                )
-            batch.hand_on(result, row, output.text)
+                with line_output() as output:
+                    result = await run_line_async(
+                        batch.executor, number, row, batch.run_id, attempt, batch.options.line_timeout
+                    )
+                batch.hand_on(result, row, output.text)
+                grow()
+        finally:
+            running -= 1
+
+    def grow() -> None:
+        nonlocal running
+        while running < batch.at_once and not batch.exhausted:
+            running += 1
+            tasks.add(asyncio.ensure_future(work()))
 
     loop = asyncio.get_running_loop()
-    tasks = [asyncio.ensure_future(work()) for _ in range(batch.options.concurrency or DEFAULT_CONCURRENCY)]
-
-    def cancel() -> None:
-        for task in tasks:
-            loop.call_soon_threadsafe(task.cancel)
-
-    batch.cancel = cancel
-    for ended in asyncio.as_completed(tasks):
-        try:
-            await ended
-        except Exception as error:
-            batch.fail(error)
+    batch.cancel = lambda: loop.call_soon_threadsafe(lambda: [task.cancel() for task in tasks])
+    grow()
+    while tasks:
+        ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        tasks -= ended
+        for task in ended:
+            try:
+                await task
+            except Exception as error:
+                batch.fail(error)

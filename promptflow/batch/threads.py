@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from promptflow.executor.guarded import failed_line, line_timeout, run_line
@@ -18,7 +19,7 @@ from promptflow.executor.threads import start_daemon
 if TYPE_CHECKING:
     from promptflow.batch.engine import Batch
 
-DEFAULT_CONCURRENCY = 4
+START, MOST = 4, 64  # lines at once, where nobody has said
 
 
 class _LineTimeout(BaseException):
@@ -41,10 +42,11 @@ def start_threads(batch: Batch) -> Callable[[], float]:
     says how long to sleep."""
     workers: list[_Worker] = []
 
-    def start() -> None:
-        worker = _Worker()
-        workers.append(worker)
-        worker.thread = start_daemon(f"batch-{len(workers)}", lambda: work(worker))
+    def grow() -> None:
+        while len(workers) < batch.at_once and not batch.exhausted:
+            worker = _Worker()
+            workers.append(worker)
+            worker.thread = start_daemon(f"batch-{len(workers)}", partial(work, worker))
 
     def work(worker: _Worker) -> None:
         try:
@@ -59,6 +61,10 @@ def start_threads(batch: Batch) -> Callable[[], float]:
                         return
                     worker.number = -1
                     batch.hand_on_locked(result, row, output.text)
+                    if len(workers) > batch.at_once:
+                        workers.remove(worker)
+                        return
+                    grow()
         except _LineTimeout:
             return
         except BaseException as error:
@@ -87,7 +93,9 @@ def start_threads(batch: Batch) -> Callable[[], float]:
                 )
                 workers.remove(worker)
                 batch.hand_on_locked(result, worker.row, "")
-                start()
+            grow()
+            if not workers:
+                batch.ended.set()
         for worker in late:
             _interrupt(worker.thread)
         return max(0.01, oldest + batch.options.line_timeout - time.monotonic())
@@ -97,9 +105,9 @@ def start_threads(batch: Batch) -> Callable[[], float]:
             _interrupt(worker.thread)
 
     batch.cancel = cancel
+    batch.adapt(START, MOST)
     with batch.lock:
-        for _ in range(batch.options.concurrency or DEFAULT_CONCURRENCY):
-            start()
+        grow()
     return watch
 
 

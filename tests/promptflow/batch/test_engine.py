@@ -4,8 +4,10 @@ import time
 
 import pytest
 
-from promptflow.batch.engine import run_lines
+from promptflow.batch.engine import Batch, run_lines
 from promptflow.batch.options import RunOptions
+from promptflow.batch.tasks import start_tasks
+from promptflow.batch.threads import start_threads
 from promptflow.contracts.run import Status
 from promptflow.exceptions import BatchExecutionTimeoutError, ValidationException
 
@@ -76,6 +78,44 @@ def test_sync_lines_run_at_once_on_threads(executor_of):
     """
     results, _ = run(executor_of(code), rows(*"abcdef"), concurrency=3)
     assert not results.errors()
+
+
+class Steps:
+    """A limit that is 2 for ten lines, then 6, then 1."""
+
+    lines = 0
+
+    @property
+    def limit(self):
+        return 2 if self.lines < 10 else 6 if self.lines < 30 else 1
+
+    def ended(self):
+        self.lines += 1
+
+
+@pytest.mark.parametrize(("transport", "keyword"), [(start_threads, "def"), (start_tasks, "async def")])
+def test_lines_at_once_follow_the_limit(executor_of, transport, keyword):
+    code = f"""
+    import asyncio, time
+    running = 0
+    @tool
+    {keyword} node(x: str):
+        global running
+        running += 1
+        now = running
+        {"await asyncio" if "async" in keyword else "time"}.sleep(0.01)
+        running -= 1
+        return str(now)
+    """
+    results = Results()
+    batch = Batch(executor_of(code), iter(rows(*"abcdefghijklmno" * 4)), results, "r", RunOptions(), adaptive=Steps())
+    watch = transport(batch)
+    while not batch.ended.wait(0.05):
+        watch()
+    seen = [int(result.output["o"]) for result in results.values()]
+    assert len(seen) == 60
+    assert (max(seen[:10]), max(seen[-15:])) == (2, 1)
+    assert 2 < max(seen[10:35]) <= 6
 
 
 def test_lines_in_skip_are_left_out(executor_of):
