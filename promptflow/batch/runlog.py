@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TextIO
 
 from promptflow.batch.result import BatchResult
+from promptflow.workspace.redact import redacted
 
 _run: ContextVar[str] = ContextVar("promptflow_run", default="")
 _echo: ContextVar[TextIO | None] = ContextVar("promptflow_echo", default=None)
@@ -23,7 +24,7 @@ def run_log(file: Path, run_id: str) -> Iterator[logging.Logger]:
     handlers: list[logging.Handler] = [logging.FileHandler(file, encoding="utf-8", delay=True)]
     if (stream := _echo.get()) is not None:
         handlers.append(logging.StreamHandler(stream))
-    formatter = logging.Formatter("%(asctime)s %(process)7d %(name)-24s %(levelname)-8s %(message)s", _TIME)
+    formatter = _Formatter("%(asctime)s %(process)7d %(name)-24s %(levelname)-8s %(message)s", _TIME)
     formatter.converter = time.gmtime
     root = logging.getLogger("promptflow")
     before = root.level
@@ -52,6 +53,13 @@ def echoed(stream: TextIO | None) -> Iterator[None]:
         yield
     finally:
         _echo.reset(token)
+
+
+class _Formatter(logging.Formatter):
+    """The log is a file of the run: known secrets stay out of it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return redacted(super().format(record).encode("utf-8", "backslashreplace")).decode()
 
 
 _TIME = "%Y-%m-%d %H:%M:%S +0000"

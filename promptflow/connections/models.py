@@ -15,6 +15,7 @@ from promptflow.exceptions import (
     RequiredEnvironmentVariablesNotSetError,
     ValidationException,
 )
+from promptflow.workspace.redact import hide
 
 SCRUBBED = "******"
 NO_CHANGE = "<no-change>"
@@ -25,6 +26,8 @@ CONTENT_SAFETY_API_VERSION = "2023-10-01"
 FORM_RECOGNIZER_API_VERSION = "2023-07-31"
 KEY = "key"
 ENTRA_TOKEN = "meid_token"
+LIMITS = ("requests_per_minute", "tokens_per_minute")
+MOST_PER_MINUTE = 10**9
 
 
 def is_scrubbed(value: str | None) -> bool:
@@ -59,6 +62,33 @@ class ApiKey:
         connection.secrets["api_key"] = value
 
 
+class PerMinute(Config):
+    """A limit in ``configs``: a whole number, there only if it is set."""
+
+    def __get__(self, connection: _Connection | None, owner: type) -> Any:
+        if connection is None:
+            return self
+        value = connection.configs.get(self.name)
+        return value if value is None else self._number(connection, value)
+
+    def __set__(self, connection: _Connection, value: Any) -> None:
+        if value is None or value == "":
+            connection.configs.pop(self.name, None)
+        elif isinstance(value, str) and "${env:" in value:  # known when the connection is used
+            connection.configs[self.name] = value
+        else:
+            connection.configs[self.name] = self._number(connection, value)
+
+    def _number(self, connection: _Connection, value: Any) -> int:
+        text = str(value).strip().replace("_", "")
+        if not text.isdecimal() or not 0 < int(text) <= MOST_PER_MINUTE or isinstance(value, bool):
+            raise ValidationException(
+                f"{self.name} of connection '{connection.name}' is {value!r}.",
+                hint=f"a whole number from 1 to {MOST_PER_MINUTE:,}, or leave it out for no limit",
+            )
+        return int(text)
+
+
 class _Connection:
     """Base of all connections."""
 
@@ -87,6 +117,7 @@ class _Connection:
         self.module = module
         self.configs: dict[str, Any] = dict(configs or {})
         self.secrets: dict[str, Any] = dict(secrets or {})
+        hide(self.secrets.values())
         self.expiry_time = kwargs.get("expiry_time")
         self.created_date = kwargs.get("created_date")
         self.last_modified_date = kwargs.get("last_modified_date")
@@ -182,6 +213,20 @@ class _EntraConnection(_Connection):
         return str(token)
 
 
+class _LimitedConnection(_Connection):
+    """A service that is asked no more often in a minute than the connection says, by all processes together."""
+
+    requests_per_minute = PerMinute()
+    tokens_per_minute = PerMinute()
+
+    def _limit(self, requests_per_minute: int | str | None, tokens_per_minute: int | str | None) -> None:
+        self.requests_per_minute = requests_per_minute
+        self.tokens_per_minute = tokens_per_minute
+
+    def keys(self) -> list[str]:
+        return [key for key in super().keys() if key not in LIMITS]  # no client knows them
+
+
 def _default_token_provider() -> Any:
     try:
         from azure.identity import DefaultAzureCredential, get_bearer_token_provider
@@ -196,7 +241,7 @@ def _key(api_key: str | None, auth_mode: str | None) -> dict[str, Any]:
     return {"api_key": api_key} if (auth_mode or KEY) == KEY else {}
 
 
-class AzureOpenAIConnection(_EntraConnection):
+class AzureOpenAIConnection(_EntraConnection, _LimitedConnection):
     """Azure OpenAI. ``auth_mode`` is ``key`` or ``meid_token``."""
 
     TYPE = "AzureOpenAI"
@@ -216,6 +261,8 @@ class AzureOpenAIConnection(_EntraConnection):
         api_version: str = AZURE_OPENAI_API_VERSION,
         auth_mode: str = KEY,
         resource_id: str | None = None,
+        requests_per_minute: int | str | None = None,
+        tokens_per_minute: int | str | None = None,
         **kwargs: Any,
     ) -> None:
         configs = {
@@ -226,6 +273,7 @@ class AzureOpenAIConnection(_EntraConnection):
             "resource_id": resource_id,
         }
         super().__init__(configs=configs, secrets=_key(api_key, auth_mode), **kwargs)
+        self._limit(requests_per_minute, tokens_per_minute)
         self._token_provider = kwargs.get("token_provider")
 
     @classmethod
@@ -236,7 +284,7 @@ class AzureOpenAIConnection(_EntraConnection):
         return cls(values[0], values[1], api_version=version, name=name)
 
 
-class OpenAIConnection(_Connection):
+class OpenAIConnection(_LimitedConnection):
     """OpenAI, or any server that speaks its API (``base_url``)."""
 
     TYPE = "OpenAI"
@@ -246,10 +294,17 @@ class OpenAIConnection(_Connection):
     base_url = Config()
 
     def __init__(
-        self, api_key: str, organization: str | None = None, base_url: str | None = None, **kwargs: Any
+        self,
+        api_key: str,
+        organization: str | None = None,
+        base_url: str | None = None,
+        requests_per_minute: int | str | None = None,
+        tokens_per_minute: int | str | None = None,
+        **kwargs: Any,
     ) -> None:
         configs = {"organization": organization, "base_url": None if base_url in ("", "_") else base_url}
         super().__init__(configs=configs, secrets={"api_key": api_key}, **kwargs)
+        self._limit(requests_per_minute, tokens_per_minute)
 
     @classmethod
     def from_env(cls, name: str | None = None) -> OpenAIConnection:
@@ -270,7 +325,7 @@ class LocalConnection(OpenAIConnection):
         self.configs["model"] = model
 
 
-class ServerlessConnection(_Connection):
+class ServerlessConnection(_LimitedConnection):
     """A serverless endpoint that speaks the OpenAI API at ``api_base``."""
 
     TYPE = "Serverless"
@@ -279,8 +334,16 @@ class ServerlessConnection(_Connection):
     api_key = ApiKey()
     api_base = Config()
 
-    def __init__(self, api_key: str, api_base: str, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        api_key: str,
+        api_base: str,
+        requests_per_minute: int | str | None = None,
+        tokens_per_minute: int | str | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(configs={"api_base": api_base}, secrets={"api_key": api_key}, **kwargs)
+        self._limit(requests_per_minute, tokens_per_minute)
 
 
 class BingConnection(_Connection):

@@ -16,6 +16,7 @@ from typing import Any
 import orjson
 
 from promptflow.contracts.multimedia import Image, PFBytes, Text
+from promptflow.workspace.redact import redacted
 
 _OPTIONS = orjson.OPT_NON_STR_KEYS | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_NAIVE_UTC | orjson.OPT_UTC_Z
 
@@ -24,13 +25,14 @@ MAX_DEPTH = 200  # orjson stops at 254 levels; what is deeper is shown up to her
 
 
 def to_json(value: Any, default: Default | None = None) -> bytes:
-    """``value`` as JSON; ``default`` as made by `image_files` writes images, otherwise they become base64."""
+    """``value`` as JSON, without known secrets. ``default`` as made by `image_files` writes images, otherwise they
+    become base64."""
     default = default or plain
     try:
-        return orjson.dumps(value, default, _OPTIONS)
+        return redacted(orjson.dumps(value, default, _OPTIONS))
     except Exception:
         # what orjson has no room for: integers over 64 bits, lone surrogates, deep or circular values, bad methods
-        return json.dumps(_shown(value, default, ())).encode("ascii")
+        return redacted(json.dumps(_shown(value, default, ())).encode("ascii"))
 
 
 def plain(value: Any) -> Any:

@@ -18,6 +18,7 @@ from promptflow.storage.journal import Journal
 from promptflow.storage.jsonl import AppendedFiles, SortedLines
 from promptflow.storage.layout import LINE_NUMBER, LINES, LOGS, LineFiles, span_name
 from promptflow.workspace.atomic import make_folder, write_whole
+from promptflow.workspace.redact import redacted
 
 SMALL = 100  # lines up to which every line has files of its own
 BATCH_SIZE = 1000  # lines per file of logs in others
@@ -181,9 +182,10 @@ class RunWriter(RunFolder):
 
 
 def _line_log(result: LineResult, printed: str) -> str:
-    """What the line printed, and the error it ended with."""
+    """What the line printed, and the error it ended with, without known secrets."""
     error = result.run_info.error
-    if not error:
-        return printed
-    trace = (error.get("debugInfo") or {}).get("stackTrace", "")
-    return f"{printed}{error.get('message', '')}\n{trace}"
+    log = printed
+    if error:
+        trace = (error.get("debugInfo") or {}).get("stackTrace", "")
+        log = f"{printed}{error.get('message', '')}\n{trace}"
+    return redacted(log.encode("utf-8", "replace")).decode() if log else ""

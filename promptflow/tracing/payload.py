@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import Field, fields, is_dataclass
 from typing import Any
 
+from promptflow.workspace.redact import redacted
+
 SCRUBBED = "******"
 MAX_PAYLOAD = 4 * 1024 * 1024
 
@@ -16,7 +18,7 @@ _fast: Callable[[Any], bytes] | None = None
 def dumps(value: Any) -> str:
     """``value`` as compact JSON. What JSON cannot hold is shown by name, a secret or connection never by content."""
     try:
-        text = (_fast or _load())(value).decode()
+        text = redacted((_fast or _load())(value)).decode()
     except Exception:
         text = _careful(value)
     return text if len(text) <= MAX_PAYLOAD else _cut(text)
