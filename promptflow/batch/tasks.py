@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from promptflow.batch.engine import Batch
 
 START, MOST = 32, 256  # lines at once, where nobody has said
+TURNS = 2  # of the event loop, in which a line sends its first request
 
 
 def start_tasks(batch: Batch) -> Callable[[], float]:
@@ -52,15 +53,30 @@ async def _run_tasks(batch: Batch) -> None:
         finally:
             running -= 1
 
-    def grow() -> None:
+    def start_one() -> bool:
         nonlocal running
-        while running < batch.at_once and not batch.exhausted:
-            running += 1
-            tasks.add(asyncio.ensure_future(work()))
+        if running >= batch.at_once or batch.exhausted:
+            return False
+        running += 1
+        tasks.add(asyncio.ensure_future(work()))
+        return True
+
+    def grow() -> None:
+        while start_one():
+            pass
 
     loop = asyncio.get_running_loop()
-    batch.cancel = lambda: loop.call_soon_threadsafe(lambda: [task.cancel() for task in tasks])
-    grow()
+
+    def cancel() -> None:
+        for task in list(tasks):
+            loop.call_soon_threadsafe(task.cancel)
+
+    batch.cancel = cancel
+    # The first request leaves before the second line begins: lines that began together would wait for each other
+    # before they send, their answers would come together, and so on to the end of the batch.
+    while start_one():
+        for _ in range(TURNS):
+            await asyncio.sleep(0)
     while tasks:
         ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         tasks -= ended
