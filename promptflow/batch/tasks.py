@@ -68,10 +68,10 @@ async def _run_tasks(batch: Batch) -> None:
     loop = asyncio.get_running_loop()
 
     def cancel() -> None:
-        for task in list(tasks):
-            loop.call_soon_threadsafe(task.cancel)
+        for task in tasks:
+            task.cancel()
 
-    batch.cancel = cancel
+    batch.cancel = lambda: _later(loop, cancel)
     # The first request leaves before the second line begins: lines that began together would wait for each other
     # before they send, their answers would come together, and so on to the end of the batch.
     while start_one():
@@ -85,3 +85,7 @@ async def _run_tasks(batch: Batch) -> None:
                 await task
             except Exception as error:
                 batch.fail(error)
+
+
+def _later(loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> None:
+    loop.call_soon_threadsafe(call)
