@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 from serve.engines.base import Engine, Piece, Request, TokenLogprob
 from serve.engines.text import StopWatch
@@ -14,7 +14,7 @@ class EchoEngine(Engine):
     """Its tokens are words, each with the white space before it."""
 
     async def generate(self, request: Request) -> AsyncIterator[Piece]:
-        said = request.prompt if request.messages is None else str(request.messages[-1]["content"])
+        said = plain(request.prompt) if request.messages is None else str(request.messages[-1]["content"])
         told = [said] if request.messages is None else [str(message["content"]) for message in request.messages]
         prompt_tokens = sum(len(words(text)) for text in told)
         tokens = words(said)
@@ -30,6 +30,11 @@ class EchoEngine(Engine):
             yield Piece(text, prompt_tokens, count, "", logprobs)
         finish = "stop" if limit >= len(tokens) else "length"
         yield Piece(watch.rest(), prompt_tokens, min(limit, len(tokens)), finish)
+
+
+def plain(prompt: str | Sequence[int]) -> str:
+    """Text as it is; token ids, which mean nothing here, as numbers."""
+    return prompt if isinstance(prompt, str) else " ".join(map(str, prompt))
 
 
 def words(text: str) -> list[str]:

@@ -87,8 +87,10 @@ class OnnxEngine(Engine):
         """The request as token ids; refuses what does not fit the model."""
         if request.messages is not None:
             ids = self.vocabulary.encode(self.template(request.messages), with_specials=False)
-        else:
+        elif isinstance(request.prompt, str):
             ids = self.vocabulary.encode(request.prompt, with_specials=True)
+        else:
+            ids = list(request.prompt)
         if not ids:
             raise ValidationException("The prompt is empty.")
         if len(ids) >= self.context:

@@ -22,7 +22,7 @@ class Picked:
 
 def pick(logits: Any, sampling: Sampling, temperature: float, random: Any) -> Picked:
     """``logits``: float32 [vocabulary]; the greedy choice at temperature 0."""
-    token = int(logits.argmax()) if temperature <= 0 else draw(logits / temperature, sampling.top_p, random)
+    token = int(logits.argmax()) if temperature <= 0 else draw(logits / temperature, sampling.top_p or 1.0, random)
     if sampling.logprobs is None:
         return Picked(token)
     scores = log_softmax(logits)
