@@ -160,6 +160,8 @@ def _refused(address: str, text: str) -> UserErrorException:
     if "No module named 'ray'" in text:
         return UserErrorException("Ray is not installed.", hint="pip install 'promptflow[ray]'")
     hint = ""
-    if "uthentication" in text:
-        hint = "RAY_AUTH_TOKEN_PATH names the file with the cluster's token; RAY_AUTH_MODE=disabled if it has none"
+    if "uthentic" in text or "ConnectionError" in text:  # Ray does not say that it was the token
+        hint = (
+            "is it there, and is its token in the file that RAY_AUTH_TOKEN_PATH names (RAY_AUTH_MODE=disabled: none)?"
+        )
     return UserErrorException(f"The Ray cluster cannot be used: {text}", location=address, hint=hint)
