@@ -31,7 +31,7 @@ from promptflow.tracing.spans import context_attributes
 if TYPE_CHECKING:
     from promptflow.batch.engine import Batch
 
-TASKS = 64  # lines at once in all workers together where they wait for models
+START, MOST = 32, 256  # lines at once in all workers where they wait for models and nobody has said how many
 _KILLS = 3  # processes in a row that are killed from outside before the line, or the flow, is to blame
 _GRACE = 1.0  # seconds past its time in which an async line may end by itself
 
@@ -75,12 +75,13 @@ class Pool:
         self._workers: set[WorkerProcess] = set()
         self._suspects: deque[Line] = deque()
         self._quarantine: asyncio.Task[None] | None = None
-        self._ended = False  # no line is left
         batch.cancel = self._kill_all
 
     async def run(self) -> None:
         count = max(1, self._batch.options.workers)
-        seats = [asyncio.ensure_future(self._seat(self._lines_of(i, count))) for i in range(count)]
+        if self._batch.executor.prefers_async:
+            self._batch.adapt(START, MOST)
+        seats = [asyncio.ensure_future(self._seat(i, count)) for i in range(count)]
         try:
             for seat in asyncio.as_completed(seats):
                 try:
@@ -92,37 +93,63 @@ class Pool:
         finally:
             self._kill_all()
 
-    def _lines_of(self, index: int, workers: int) -> int:
-        """How many lines this worker runs at once."""
-        asked = self._batch.options.concurrency
-        if asked is None:
-            asked = TASKS if self._batch.executor.prefers_async else workers
-        return asked // workers + (index < asked % workers)
+    def _at_once_in(self, index: int, count: int) -> int:
+        """How many lines this worker is to run at once, now."""
+        batch = self._batch
+        if batch.adaptive is None and batch.options.concurrency is None:
+            return 1  # plain Python: a processor each
+        share = batch.at_once // count + (index < batch.at_once % count)
+        return share if batch.adaptive is None else max(1, share)
 
-    async def _seat(self, at_once: int) -> None:
+    async def _seat(self, index: int, count: int) -> None:
         """Keep a worker at work until no line is left."""
-        while at_once and not self._ended:
-            line = self._next()
-            if line is None:
-                return
+        while self._at_once_in(index, count) and (line := self._next()) is not None:
             worker = await self._started()
-            pulls = [self._pull(worker, line if i == 0 else None) for i in range(at_once)]
             try:
-                await asyncio.gather(*pulls)
+                await self._feed(worker, line, lambda: self._at_once_in(index, count))
             finally:
                 await self._end(worker)
 
-    async def _pull(self, worker: WorkerProcess, line: Line | None) -> None:
-        while (line := line or (self._next() if worker.usable else None)) is not None:
-            await self._run(worker, line)
-            line = None
+    async def _feed(self, worker: WorkerProcess, first: Line, share: Callable[[], int]) -> None:
+        """Have it run lines, its share at once, as long as it can and there are any."""
+        pulls: set[asyncio.Task[None]] = set()
+        running = 0
+
+        def start(line: Line) -> None:
+            nonlocal running
+            running += 1
+            pulls.add(asyncio.ensure_future(pull(line)))
+
+        def grow() -> None:
+            while worker.usable and running < share() and (line := self._next()) is not None:
+                start(line)
+
+        async def pull(line: Line | None) -> None:
+            nonlocal running
+            try:
+                while line is not None:
+                    await self._run(worker, line)
+                    line = self._next() if worker.usable and running <= share() else None
+                    grow()
+            finally:
+                running -= 1
+
+        start(first)
+        grow()
+        try:
+            while pulls:
+                ended, _ = await asyncio.wait(pulls, return_when=asyncio.FIRST_COMPLETED)
+                pulls -= ended
+                for task in ended:
+                    task.result()
+        finally:
+            if pulls:
+                worker.kill()
+                await asyncio.gather(*pulls, return_exceptions=True)
 
     def _next(self) -> Line | None:
-        found = self._batch.next_line()
-        if found is None:
-            self._ended = True
-            return None
-        return Line(*found, dict(self._batch.known.get(found[0], {})))
+        found = None if self._batch.exhausted else self._batch.next_line()
+        return None if found is None else Line(*found, dict(self._batch.known.get(found[0], {})))
 
     # -- one line -------------------------------------------------------------------------------------------------
     async def _run(self, worker: WorkerProcess, line: Line, *, alone: bool = False) -> None:
