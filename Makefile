@@ -33,7 +33,7 @@ test-all: install-all ## the suite with every extra, slow tests included
 check: install ## format, lint, types, floors
 	$(LIGHT)/bin/ruff format --check .
 	$(LIGHT)/bin/ruff check .
-	$(LIGHT)/bin/mypy promptflow serve
+	$(LIGHT)/bin/mypy promptflow serve catalog
 	$(LIGHT)/bin/lint-imports
 
 bench: install-all ## every figure, as a ratio against a reference measured in the same run

@@ -15,7 +15,7 @@ from promptflow._version import __version__
 from tests.packaging.environments import ROOT, sources
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
-PACKAGES = ("promptflow", "serve")
+PACKAGES = ("promptflow", "serve", "catalog")
 
 
 def names_in(wheel: Path) -> set[str]:

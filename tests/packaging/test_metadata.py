@@ -18,7 +18,7 @@ from promptflow.workspace.optional import need
 from tests.packaging.environments import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-OURS = ("promptflow", "serve")
+OURS = ("promptflow", "serve", "catalog")
 # what our requirements promise to bring along
 BROUGHT = {"pydantic": "fastapi", "starlette": "fastapi"}
 # files that are imported only where their extra is installed
