@@ -11,6 +11,8 @@ import struct
 from collections.abc import Container
 from pathlib import Path
 
+from promptflow.workspace.atomic import file_error
+
 FILE = "in-flight"
 SLOTS = 1024  # lines at once that have a place
 _SLOT = struct.Struct("<Q")  # the line's number and one; 0 where the slot is free
@@ -25,9 +27,12 @@ class InFlight:
         self._file = file
         self._slots: dict[int, int] = {}
         self._free = list(range(SLOTS - 1, -1, -1))
-        self._fd = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        # Written, not only made larger: what is stored later needs no space on the disk then.
-        os.pwrite(self._fd, bytes(SLOTS * _SLOT.size), 0)
+        try:
+            self._fd = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            # Written, not only made larger: what is stored later needs no space on the disk then.
+            os.pwrite(self._fd, bytes(SLOTS * _SLOT.size), 0)
+        except OSError as error:
+            raise file_error("write", file, error) from error
         for number in self.before:
             self.start(number)
 
