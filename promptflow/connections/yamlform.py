@@ -80,6 +80,7 @@ def from_mapping(
         raise ValidationException(
             f"Connection '{data.get('name')}' of type {kind.YAML_TYPE} lacks {', '.join(missing)}.", location=at()
         )
+    _check_texts({key: value for key, value in values.items() if key in fields}, at)
     given: dict[str, Any] = {key: _text(value) for key, value in values.items() if key in fields and value is not None}
     if fields.get("api_key"):
         given.setdefault("api_key", None)
@@ -166,6 +167,20 @@ def _renamed(kind: type[_Connection], data: Mapping[str, Any]) -> dict[str, Any]
         if old in values and not values.get(new):
             values[new] = values.pop(old)
     return values
+
+
+def _check_texts(values: Mapping[str, Any], at: Any) -> None:
+    """Refuse what cannot be sent in a header or a URL. The value is not shown: it may be the key."""
+    for key, value in values.items():
+        if isinstance(value, Mapping | list | tuple | set):
+            found = "a mapping" if isinstance(value, Mapping) else "a list"
+            raise ValidationException(f"{key} is {found}; it is one text.", location=at(key))
+        if isinstance(value, str) and any(ord(letter) < 32 or ord(letter) == 127 for letter in value):
+            raise ValidationException(
+                f"{key} has a line break or another control character in it.",
+                location=at(key),
+                hint=f"write it on one line: {key}: VALUE",
+            )
 
 
 def _heading(data: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import os
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from promptflow._version import __version__
 from promptflow.connections.models import AzureOpenAIConnection, OpenAIConnection, ServerlessConnection
 from promptflow.exceptions import InvalidModelConnection, LLMError
+
+if TYPE_CHECKING:
+    from promptflow.llm.throttle import Throttle
 
 OPENAI_URL = "https://api.openai.com/v1"
 USER_AGENT = f"promptflow/{__version__}"
@@ -18,11 +21,17 @@ USER_AGENT = f"promptflow/{__version__}"
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One route of one model. ``headers`` hold the key, and are never shown."""
+    """One route of one model. ``headers`` hold the key, and are never shown; ``throttle`` the connection's limits."""
 
     url: str
     headers: dict[str, str] = field(repr=False)
     secret: str = field(default="", repr=False)
+    throttle: Throttle | None = field(default=None, repr=False)
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """What a server that is asked too much means: this address for this key."""
+        return self.url, self.secret
 
     def hide(self, text: str) -> str:
         """``text`` without the key: some servers repeat what they were sent."""
@@ -41,17 +50,26 @@ async def endpoint(connection: Any, route: str, model: str) -> Endpoint:
         # On a thread: azure-identity asks the network, or the Azure CLI, and blocks meanwhile.
         secret = key or await asyncio.to_thread(connection.get_token)
         headers = _headers(**({"api-key": key} if key else {"Authorization": f"Bearer {secret}"}))
-        return Endpoint(_azure_url(connection, route, model), headers, secret)
+        return Endpoint(_azure_url(connection, route, model), headers, secret, _throttle(connection))
     if isinstance(connection, OpenAIConnection):
         base = connection.base_url or os.environ.get("OPENAI_BASE_URL") or OPENAI_URL
         organization = connection.organization or os.environ.get("OPENAI_ORG_ID")
         headers = _signed(connection.api_key, {"OpenAI-Organization": organization} if organization else {})
-        return Endpoint(f"{base.rstrip('/')}/{route}", headers, connection.api_key or "")
+        return Endpoint(f"{base.rstrip('/')}/{route}", headers, connection.api_key or "", _throttle(connection))
     if isinstance(connection, ServerlessConnection):
         base = connection.api_base.rstrip("/")
         url = f"{base}{'' if base.endswith('/v1') else '/v1'}/{route}"
-        return Endpoint(url, _signed(connection.api_key, {}), connection.api_key or "")
+        return Endpoint(url, _signed(connection.api_key, {}), connection.api_key or "", _throttle(connection))
     raise unsupported(connection)
+
+
+def _throttle(connection: AzureOpenAIConnection | OpenAIConnection | ServerlessConnection) -> Throttle | None:
+    requests, tokens = connection.requests_per_minute, connection.tokens_per_minute
+    if not requests and not tokens:
+        return None
+    from promptflow.llm.throttle import throttle_for  # few connections have limits
+
+    return throttle_for(connection, requests or 0, tokens or 0)
 
 
 def unsupported(connection: Any) -> InvalidModelConnection:

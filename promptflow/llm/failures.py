@@ -59,13 +59,14 @@ _ADVICE_BY_KIND = {
     "AuthenticationError": "check the key: pf connection update -n NAME --set api_key=…",
     "NotFoundError": "check the model's (or deployment's) name, and the address in the connection",
     "PermissionDeniedError": "this key may not use this model: choose another of either",
-    "RateLimitError": "the server's limits are reached: run fewer lines at once (PF_WORKER_COUNT), or raise the quota",
+    "RateLimitError": "the server's limits are reached: give the connection requests_per_minute, or raise the quota",
 }
 
 
 @dataclass(eq=False)
 class Failure(Exception):
-    """One failed request. ``status`` is 0 when no answer came; ``dropped``: the connection broke before one."""
+    """One failed request. ``status`` is 0 when no answer came; ``dropped``: the connection broke before one;
+    ``unreachable``: there was none."""
 
     kind: str
     message: str
@@ -74,6 +75,12 @@ class Failure(Exception):
     param: str = ""
     retry_after: str = ""
     dropped: bool = False
+    unreachable: bool = False
+
+    @property
+    def overloaded(self) -> bool:
+        """Whether fewer requests at once would have helped."""
+        return self.retriable and (self.status in (429, 503, 529) or self.kind == "APITimeoutError")
 
     @property
     def retriable(self) -> bool:

@@ -39,6 +39,16 @@ class RetryPolicy:
         wait = min(self.first_wait + 2.0**attempt - 1, self.most_wait)
         return wait * random.uniform(1.0, 1.25)
 
+    def explained(self, failure: Failure) -> Failure:
+        """The failure given up, with the reason if the server asked for a longer wait than we take."""
+        asked = retry_after_seconds(failure.retry_after) if failure.retriable else None
+        if asked is not None and asked > self.longest_wait:
+            failure.message += (
+                f" The server asks to wait {asked:,.0f} s (Retry-After), longer than the {self.longest_wait:,.0f} s"
+                " that are waited at most."
+            )
+        return failure
+
 
 def retry_after_seconds(header: str) -> float | None:
     """``Retry-After`` as seconds: a number or a date; None where it says nothing."""

@@ -9,8 +9,9 @@ from collections.abc import Callable
 from typing import Any
 
 from promptflow.exceptions import LLMError, PromptflowException
+from promptflow.llm import pressure
 from promptflow.llm.failures import Failure, user_error
-from promptflow.llm.retry import RetryPolicy
+from promptflow.llm.retry import RetryPolicy, retry_after_seconds
 
 logger = logging.getLogger(__name__)
 
@@ -34,8 +35,10 @@ def handle_openai_error(tries: int = 10, unprocessable_entity_error_tries: int =
                     failure = _failure(error)
                     unprocessable = unprocessable + 1 if failure.status == 422 else 0
                     wait = policy.wait(failure, attempt, unprocessable)
+                    if failure.overloaded:
+                        pressure.tell(retry_after_seconds(failure.retry_after))
                     if wait is None:
-                        raise user_error(failure, attempt) from error
+                        raise user_error(policy.explained(failure), attempt) from error
                     attempt += 1
                     logger.warning("%s; try %d of %d in %.1f s.", failure.message, attempt, tries, wait)
                     time.sleep(wait)

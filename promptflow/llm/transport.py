@@ -6,17 +6,22 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import orjson
 
+from promptflow.llm import pressure
 from promptflow.llm.endpoints import Endpoint
 from promptflow.llm.failures import Failure, from_status, user_error
 from promptflow.llm.http import aiohttp
+from promptflow.llm.pauses import pause, pauses, turn
 from promptflow.llm.pool import session
-from promptflow.llm.retry import RetryPolicy
+from promptflow.llm.retry import RetryPolicy, retry_after_seconds
 from promptflow.llm.sse import EventParser, EventTooLong
 from promptflow.tape.current import current
+
+if TYPE_CHECKING:
+    from promptflow.llm.throttle import Throttle
 
 logger = logging.getLogger(__name__)
 
@@ -27,7 +32,9 @@ CONNECT_SECONDS = 15.0
 READ_SECONDS = 600.0
 MAX_ERROR_BODY = 64 * 1024
 MAX_ANSWER = 256 * 1024 * 1024
+_LONG_WAIT = 1.0  # seconds for a place among the requests of a minute: fewer lines at once are as fast
 DEFAULT_RETRIES = RetryPolicy()
+_answered: set[str] = set()  # who answered once and is not there now will be back, as a rule
 
 
 async def post(
@@ -60,7 +67,8 @@ async def open_stream(
     data = encode(body)
 
     async def live(to_error: ToError) -> Events:
-        return EventStream(await _retrying(lambda: _send("POST", target, data, timeout), target, retries, to_error))
+        once = lambda: _send("POST", target, data, timeout)  # noqa: E731
+        return EventStream(await _retrying(once, target, len(data), retries, to_error))
 
     tape = current()
     if tape is None:
@@ -74,7 +82,8 @@ async def _ask(
     method: str, target: Endpoint, data: bytes | None, timeout: float | None, retries: RetryPolicy, to_error: ToError
 ) -> dict[str, Any]:
     def live(to_error: ToError) -> Awaitable[dict[str, Any]]:
-        return _retrying(lambda: _exchange(method, target, data, timeout), target, retries, to_error)
+        once = lambda: _exchange(method, target, data, timeout)  # noqa: E731
+        return _retrying(once, target, len(data or b""), retries, to_error)
 
     tape = current()
     if tape is None:
@@ -117,23 +126,62 @@ class EventStream:
         self._response.close()
 
 
-async def _retrying(once: Callable[[], Awaitable[T]], target: Endpoint, policy: RetryPolicy, to_error: ToError) -> T:
+async def _retrying(
+    once: Callable[[], Awaitable[T]], target: Endpoint, size: int, policy: RetryPolicy, to_error: ToError
+) -> T:
+    """Send until it is answered. ``size``: the body's bytes."""
     unprocessable = 0
     attempt = 0
     while True:
         try:
+            if target.throttle is not None:
+                return await _throttled(once, target, target.throttle, size)
+            if pauses:
+                await turn(target.place)
             return await once()
         except Failure as failure:
             failure.message = target.hide(failure.message)
+            failure.dropped = failure.dropped or (failure.unreachable and target.url in _answered)
             unprocessable = unprocessable + 1 if failure.status == 422 else 0
             wait = policy.wait(failure, attempt, unprocessable)
+            if failure.overloaded:
+                _slow_down(target, failure, policy)
             if wait is None:
-                raise to_error(failure, attempt) from None
+                raise to_error(policy.explained(failure), attempt) from None
             attempt += 1
             logger.warning(
                 "%s: %s Try %d of %d in %.1f s.", failure.kind, failure.message, attempt, policy.retries, wait
             )
             await asyncio.sleep(wait)
+
+
+def _slow_down(target: Endpoint, failure: Failure, policy: RetryPolicy) -> None:
+    """A server has too much to do: batches hear of it, and if it said for how long, nobody asks it until then."""
+    asked = retry_after_seconds(failure.retry_after)
+    pressure.tell(asked)
+    if asked and asked <= policy.longest_wait:
+        pause(target.place, asked)
+
+
+async def _throttled(once: Callable[[], Awaitable[T]], target: Endpoint, throttle: Throttle, size: int) -> T:
+    """One request when the connection's limits per minute let it go. What it was in tokens is known afterwards."""
+    if pauses:
+        await turn(target.place)
+    reserved = throttle.estimate(size)
+    wait = throttle.reserve(reserved)
+    if wait > 0:
+        if wait > _LONG_WAIT:
+            pressure.tell(wait)
+        await asyncio.sleep(wait)
+    try:
+        answer = await once()
+    except Failure:
+        throttle.settle(size, reserved, 0)
+        raise
+    usage = answer.get("usage") if isinstance(answer, dict) else None
+    if isinstance(usage, dict) and isinstance(usage.get("total_tokens"), int | float):
+        throttle.settle(size, reserved, usage["total_tokens"])
+    return answer
 
 
 async def _exchange(method: str, target: Endpoint, data: bytes | None, timeout: float | None) -> dict[str, Any]:
@@ -158,6 +206,7 @@ async def _send(method: str, target: Endpoint, data: bytes | None, timeout: floa
             method, target.url, data=data, headers=target.headers, timeout=limits, allow_redirects=False
         )
         if response.status < 300:
+            _answered.add(target.url)
             return response
         try:
             raise await _refusal(response)
@@ -171,7 +220,15 @@ async def _refusal(response: aiohttp.ClientResponse) -> Failure:
         words = f"The server sends on to {to}: give this address to the connection."
         return Failure("APIStatusError", words, response.status)
     body = await response.content.read(MAX_ERROR_BODY)
-    return from_status(response.status, body, response.headers.get("retry-after", ""))
+    return from_status(response.status, body, _retry_after(response))
+
+
+def _retry_after(response: aiohttp.ClientResponse) -> str:
+    milliseconds = response.headers.get("retry-after-ms", "")  # OpenAI's and Azure's own, and finer
+    try:
+        return str(float(milliseconds) / 1000)
+    except ValueError:
+        return response.headers.get("retry-after", "")
 
 
 @contextmanager
@@ -182,7 +239,7 @@ def _named_failures() -> Iterator[None]:
     except TimeoutError as error:
         raise Failure("APITimeoutError", "Request timed out.") from error
     except aiohttp.ClientConnectorError as error:
-        raise Failure("APIConnectionError", f"Connection error. {error}") from error
+        raise Failure("APIConnectionError", f"Connection error. {error}", unreachable=True) from error
     except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, ConnectionError) as error:
         raise Failure("APIConnectionError", f"Connection error. {_words(error)}", dropped=True) from error
     except aiohttp.ClientError as error:
