@@ -23,7 +23,7 @@ from promptflow.workspace.atomic import make_folder
 
 SEGMENT_BYTES = 4 << 20
 SYNC_SECONDS = 0.2  # what a machine that crashes may lose
-_CHUNK = 1 << 20
+_CHUNK = 1 << 16
 _NAME = re.compile(r"(\d{6,})\.log(\.gz)?")
 _logger = logging.getLogger(__name__)
 
@@ -238,9 +238,10 @@ def _seal(path: Path) -> None:
     temporary = path.with_name(f"{path.name}.tmp")
     try:
         zip_ = zlib.compressobj(1, wbits=31)
-        with path.open("rb") as source, temporary.open("wb") as target:
-            while chunk := source.read(_CHUNK):
-                target.write(zip_.compress(chunk))
+        piece = memoryview(bytearray(_CHUNK))  # one for all: a new one each time leaves holes in the thread's memory
+        with path.open("rb", buffering=0) as source, temporary.open("wb") as target:
+            while size := source.readinto(piece):
+                target.write(zip_.compress(piece[:size]))
             target.write(zip_.flush())
             target.flush()
             os.fsync(target.fileno())
