@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from promptflow.batch.engine import Batch
 
 START, MOST = 32, 256  # lines at once in all workers where they wait for models and nobody has said how many
-_KILLS = 3  # processes in a row that are killed from outside before the line, or the flow, is to blame
+_KILLS = 3  # processes of a line alone that are killed from outside before the line is to blame
+_STARTS = 10  # the same of processes that load the flow
 _GRACE = 1.0  # seconds past its time in which an async line may end by itself
 
 
@@ -229,7 +230,7 @@ class Pool:
         return await self._started()
 
     async def _started(self) -> WorkerProcess:
-        for attempt in range(_KILLS):
+        for attempt in range(_STARTS):
             worker = WorkerProcess(self._setup)
             self._workers.add(worker)
             try:
@@ -237,7 +238,7 @@ class Pool:
                 break
             except WorkerDiedError as error:
                 await self._end(worker)
-                if self._batch.given_up or not error.killed or attempt == _KILLS - 1:
+                if self._batch.given_up or not error.killed or attempt == _STARTS - 1:
                     raise
         return worker
 
