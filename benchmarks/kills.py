@@ -14,18 +14,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.bench import Bench
-from benchmarks.processes import Process, below, left_after
+from benchmarks.processes import below, left_after
+from benchmarks.ray_nodes import Nodes
 from promptflow.storage.folder import RunFolder
 
 FILES = ("inputs.jsonl", "outputs.jsonl", "flow_outputs/output.jsonl")
-DRIVER = "driver"
+DRIVER, NODE = "driver", "a Ray node"
 WORKER = "promptflow.executor.worker"
 _LIMIT = 120.0  # seconds for one command
 
 
 @dataclass(frozen=True)
 class Setting:
-    """``victim``: `DRIVER`, or a word in the command line of the processes below the driver that are killed.
+    """``victim``: `DRIVER`, `NODE`, or a word in the command line of the processes below the driver that are killed.
 
     ``window``: seconds from the start of a command (a driver) or from the last kill (others) to the next kill, at
     most. ``words``: options of ``pf run create``.
@@ -73,6 +74,7 @@ class Killer:
     setting: Setting
     kills: int
     random: random.Random
+    nodes: Nodes | None = None
 
     def tally(self) -> Tally:
         tally = Tally(self.setting)
@@ -101,7 +103,7 @@ class Killer:
             if not was_killed and code == 0 and '"Completed"' in told:
                 return True
             if not was_killed:
-                if words is not create and "not found" in told.lower():  # killed before it was recorded
+                if words is not create and "cannot be found" in told:  # killed before it was recorded
                     words = create
                     continue
                 tally.troubles.append(f"{name}: pf {words[1]} exits {code}: {told[-600:]}")
@@ -116,24 +118,38 @@ class Killer:
             if process.poll() is not None:
                 return False
             if self.setting.victim == DRIVER:
-                self._kill(process.pid, tally, below(process.pid))
-                process.wait()
+                with self._counted(tally):
+                    self._kill_driver(process, tally)
                 return True
+            if self.setting.victim == NODE:
+                assert self.nodes is not None
+                with self._counted(tally):
+                    self.nodes.kill_one()
+                self.nodes.add_one()
+                continue
             victims = [one for one in below(process.pid) if self.setting.victim in one.command]
             if victims:
-                self._kill(self.random.choice(victims).pid, tally, [])
+                with self._counted(tally):
+                    os.kill(self.random.choice(victims).pid, signal.SIGKILL)
         return False
 
-    def _kill(self, pid: int, tally: Tally, others: list[Process]) -> None:
-        """Kill one process; ``others`` are to end by themselves."""
-        before = self.bench.model.stats()
-        os.kill(pid, signal.SIGKILL)
-        tally.kills += 1
+    def _kill_driver(self, process: subprocess.Popen[bytes], tally: Tally) -> None:
+        """All that it started is to end by itself."""
+        others = below(process.pid)
+        process.kill()
+        process.wait()
         left = left_after(others, 10)
         if left:
             tally.troubles.append(f"left after the driver was killed: {[one.command for one in left]}")
-            for one in left:
-                os.kill(one.pid, signal.SIGKILL)
+        for one in left:
+            os.kill(one.pid, signal.SIGKILL)
+
+    @contextlib.contextmanager
+    def _counted(self, tally: Tally) -> Iterator[None]:
+        """Around one kill: what was in flight then."""
+        before = self.bench.model.stats()
+        yield
+        tally.kills += 1
         time.sleep(0.02)
         after = self.bench.model.settled()
         tally.in_flight += sum(after[name] - before[name] for name in ("unanswered", "dangling"))
