@@ -23,6 +23,7 @@ from promptflow.contracts.flow import FLEX_FILES
 from promptflow.contracts.run import Status
 from promptflow.entities.run import CANCELED, COMPLETED, FAILED, Run, run_name
 from promptflow.exceptions import PromptflowException, UserErrorException, WorkspaceError
+from promptflow.executor.caching import caching
 from promptflow.executor.loader import Executor
 from promptflow.storage.folder import SNAPSHOT
 from promptflow.storage.runs import RunStore
@@ -59,7 +60,8 @@ def execute(
     Raises what is no fault of the user's data, mapping or flow; those faults are in the run's error.
     """
     try:
-        _run(run, executor, failure, options, progress, again)
+        with caching(executor, options.cache, workspace):
+            _run(run, executor, failure, options, progress, again)
     except BaseException as error:
         run._status = CANCELED if isinstance(error, KeyboardInterrupt) else FAILED
         raise

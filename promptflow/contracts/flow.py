@@ -110,7 +110,7 @@ class Node:
     provider: str | None = None
     module: str | None = None
     aggregation: bool = False
-    enable_cache: bool = False
+    enable_cache: bool | None = None
     use_variants: bool = False
     activate: Activate | None = None
     comment: str = ""

@@ -307,7 +307,7 @@ class _Reader:
             provider=item.get("provider"),
             module=item.get("module"),
             aggregation=bool(item.get("aggregation", False) or item.get("reduce", False)),
-            enable_cache=bool(item.get("enable_cache", False)),
+            enable_cache=None if item.get("enable_cache") is None else bool(item["enable_cache"]),
             use_variants=bool(item.get("use_variants", False)),
             activate=self.activate(item["activate"], name, *keys) if item.get("activate") is not None else None,
             comment=str(item.get("comment") or ""),

@@ -67,8 +67,12 @@ async def run_node_async(step: Step, line: Line) -> None:
     arguments: dict[str, Any] = {}
     try:
         arguments = make_arguments(step, line)
+        cached = step.cache.look_up(line, arguments) if step.cache is not None else None
         with node_span(step, arguments) as at:
-            output = wrap(await _attempts(step, lambda: _call(step, line, arguments)))
+            if cached is not None and cached.is_hit:
+                output = cached.output
+            else:
+                output = wrap(await _attempts(step, lambda: _call(step, line, arguments)))
             at.set_output(recorded(output))
     except asyncio.CancelledError:
         line.run_infos[step.name] = line.record(step, Status.Canceled, arguments, None, start)
@@ -78,7 +82,7 @@ async def run_node_async(step: Step, line: Line) -> None:
         if failure is error:
             raise
         raise failure from error
-    completed(step, line, arguments, start, output, at)
+    completed(step, line, arguments, start, output, at, cached)
 
 
 async def _attempts(step: Step, attempt: Callable[[], Awaitable[Any]]) -> Any:

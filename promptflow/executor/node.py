@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import TimeoutError as FutureTimeout
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from promptflow.contracts.flow import ForEach
 from promptflow.contracts.reference import Reference
@@ -27,6 +27,9 @@ from promptflow.executor.stream import AsyncStream, Stream, recorded, unwrap, wr
 from promptflow.executor.threads import DaemonPool, pool
 from promptflow.tracing.spans import Span, span
 
+if TYPE_CHECKING:
+    from promptflow.executor.cached import Lookup
+
 
 def run_node(step: Step, line: Line) -> None:
     """Run a node whose tool is synchronous, on this thread. Raises the user error it ends with."""
@@ -39,15 +42,19 @@ def run_node(step: Step, line: Line) -> None:
     arguments: dict[str, Any] = {}
     try:
         arguments = make_arguments(step, line)
+        cached = step.cache.look_up(line, arguments) if step.cache is not None else None
         with node_span(step, arguments) as at:
-            output = wrap(_attempts(step, lambda: _call(step, line, arguments)))
+            if cached is not None and cached.is_hit:
+                output = cached.output
+            else:
+                output = wrap(_attempts(step, lambda: _call(step, line, arguments)))
             at.set_output(recorded(output))
     except BaseException as error:
         failure = failed(step, line, arguments, start, error)
         if failure is error:
             raise
         raise failure from error
-    completed(step, line, arguments, start, output, at)
+    completed(step, line, arguments, start, output, at, cached)
 
 
 def node_span(step: Step, arguments: Mapping[str, Any]) -> Span:
@@ -64,8 +71,18 @@ def make_arguments(step: Step, line: Line) -> dict[str, Any]:
     return arguments
 
 
-def completed(step: Step, line: Line, arguments: dict[str, Any], start: datetime, output: Any, at: Span) -> None:
+def completed(
+    step: Step,
+    line: Line,
+    arguments: dict[str, Any],
+    start: datetime,
+    output: Any,
+    at: Span,
+    cached: Lookup | None,
+) -> None:
     info = line.record(step, Status.Completed, arguments, recorded(output), start)
+    if cached is not None:
+        cached.note(info, output)
     if at.tokens and info.system_metrics is not None:
         info.system_metrics.update({f"{key}_tokens": count for key, count in at.tokens.items()})
     if isinstance(output, Stream | AsyncStream):

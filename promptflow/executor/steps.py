@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from promptflow.connections.custom import CustomConnection, CustomStrongTypeConnection
 from promptflow.connections.models import _Connection as Connection
@@ -38,6 +38,9 @@ from promptflow.tooling.registry import package_tool
 from promptflow.tooling.render import check_template, template_names
 from promptflow.tooling.script import find_tool, load_script, script_path
 
+if TYPE_CHECKING:
+    from promptflow.executor.cached import StepCache
+
 Connections = Callable[[str], Connection]
 SubFlow = Callable[[Path], Any]
 
@@ -52,6 +55,10 @@ class Step:
     ``defaults`` are parameters with a default: an input from a bypassed node is left out for those, None for others.
     ``stream_parameter`` asks the tool to stream where the caller wants a stream. ``is_isolated``: its tool is to run in
     a process of its own.
+
+    For the node cache: ``request`` gives the ``(model, body)`` of an LLM node's request from its arguments,
+    ``connection`` is where that goes; ``init`` are the arguments that a tool's class was made with; ``pure`` is what
+    the tool says of itself; ``flow`` is the executor of a flow that is a node; ``cache`` is there while it is in use.
     """
 
     node: Node
@@ -67,6 +74,12 @@ class Step:
     stream_parameter: str | None = None
     module: str | None = None
     is_isolated: bool = False
+    request: Callable[..., tuple[str, dict[str, Any]]] | None = None
+    connection: Connection | None = None
+    init: dict[str, Any] = field(default_factory=dict)
+    pure: bool | None = None
+    flow: Any = None
+    cache: StepCache | None = None
 
 
 def make_steps(flow: Flow, connections: Connections, sub_flow: SubFlow) -> list[Step]:
@@ -182,6 +195,7 @@ class _Loader:
     ) -> Step:
         literals = self._literals(node, tool, module or tool.module)
         target = original(function)
+        init: dict[str, Any] = {}
         if provider is not None:
             names = provider.get_initialize_inputs()
             init = {k: literals.pop(k) for k in list(literals) if k in names}
@@ -210,6 +224,8 @@ class _Loader:
             stream_parameter=getattr(function, "_streaming_option_parameter", None),
             module=getattr(target, "__module__", None),
             is_isolated=(node.isolation or _extra(function).get("isolation")) == "process",
+            init=init,
+            pure=_extra(function).get("pure"),
         )
 
     def _prompt(self, node: Node) -> Step:
@@ -231,7 +247,7 @@ class _Loader:
     def _llm(self, node: Node) -> Step:
         from promptflow.llm.chat import parameter_names  # with the HTTP client: only flows that call models load it
         from promptflow.llm.endpoints import is_azure
-        from promptflow.llm.node import run_llm_node
+        from promptflow.llm.node import llm_request, run_llm_node
 
         if not node.connection:
             raise ConnectionNotFoundError(
@@ -244,16 +260,22 @@ class _Loader:
         literals = self._template_literals(node, template)
         escape = _flow_input_names(node)
 
-        async def call(**inputs: Any) -> Any:
+        def prompt_of(inputs: dict[str, Any]) -> str:
             # an input called prompt takes the template's place; one that a prompt node rendered knows what to escape
             given = inputs.pop("prompt", None)
-            prompt = template if given is None else getattr(given, "escaped_string", "") or str(given)
+            return template if given is None else getattr(given, "escaped_string", "") or str(given)
+
+        async def call(**inputs: Any) -> Any:
+            prompt = prompt_of(inputs)
             return await run_llm_node(connection, api=api, template=prompt, inputs=inputs, escape=escape)
+
+        def request(**inputs: Any) -> tuple[str, dict[str, Any]]:
+            return llm_request(connection, api, prompt_of(inputs), inputs, escape=escape)
 
         function = f"{type(connection).__name__.removesuffix('Connection')}.{api}"
         return Step(
             node, node.name, call, True, "Function", function, literals, _references(node), depends=_depends(node),
-            stream_parameter="stream",
+            stream_parameter="stream", request=request, connection=connection,
         )  # fmt: skip
 
     def _flow(self, node: Node) -> Step:
@@ -279,6 +301,7 @@ class _Loader:
         return Step(
             node, node.name, call, executor.prefers_async, "Flow", executor.flow.name, literals, _references(node),
             defaults=frozenset(k for k, i in executor.flow.inputs.items() if i.has_default), depends=_depends(node),
+            flow=executor,
         )  # fmt: skip
 
     # -- their parts ------------------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 
@@ -13,6 +13,7 @@ class Stream:
 
     def __init__(self, source: Iterator[Any]) -> None:
         self.items: list[Any] = []
+        self.when_read: Callable[[list[Any]], None] | None = None  # called once, with all items, when it has ended
         self._source = source
         self._lock = threading.Lock()
 
@@ -26,6 +27,7 @@ class Stream:
                         try:
                             self.items.append(next(self._source))
                         except StopIteration:
+                            _ended(self)
                             return
             yield self.items[index]
             index += 1
@@ -40,6 +42,7 @@ class AsyncStream:
 
     def __init__(self, source: AsyncIterator[Any]) -> None:
         self.items: list[Any] = []
+        self.when_read: Callable[[list[Any]], None] | None = None
         self._source = source
         self._lock: Any = None
 
@@ -55,12 +58,19 @@ class AsyncStream:
                         try:
                             self.items.append(await anext(self._source))
                         except StopAsyncIteration:
+                            _ended(self)
                             return
             yield self.items[index]
             index += 1
 
     async def join(self) -> str:
         return "".join([str(item) async for item in self.read()])
+
+
+def _ended(stream: Stream | AsyncStream) -> None:
+    call, stream.when_read = stream.when_read, None
+    if call is not None:
+        call(stream.items)
 
 
 def wrap(value: Any) -> Any:

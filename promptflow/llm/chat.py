@@ -49,17 +49,24 @@ async def chat(connection: Any, prompt: str, *, outside: Collection[str] = (), *
     API knows (`parameter_names`) are sent, the others fill the template; ``outside`` names the ones from outside the
     flow, in which role lines are only text.
     """
+    model, body = chat_request(connection, prompt, outside, values)
+    answer = await ask(connection, CHAT, model, body)
+    return _chat_result(answer, as_message="tools" in body or "functions" in body)
+
+
+def chat_request(
+    connection: Any, prompt: str, outside: Collection[str], values: dict[str, Any]
+) -> tuple[str, dict[str, Any]]:
+    """``(model, body)`` of the request that `chat` makes."""
     azure = is_azure(connection)
     model, parameters, variables = _split(azure, "chat", values)
     body = chat_parameters(azure, **parameters)
-    functions, tools = parameters.get("functions"), parameters.get("tools")
-    if body["stream"] and functions is not None:
+    if body["stream"] and parameters.get("functions") is not None:
         raise FunctionCallNotSupportedInStreamMode("Function calling has not been supported by stream mode yet.")
     # Only Azure's tool ever rendered lists line by line; prompts have come to rely on each.
     variables = as_chat_list(variables) if azure else variables
     body["messages"] = build_messages(prompt, variables, outside=outside)
-    answer = await ask(connection, CHAT, model, body)
-    return _chat_result(answer, as_message=bool(functions or tools))
+    return model, body
 
 
 async def vision(connection: Any, prompt: str, *, outside: Collection[str] = (), **values: Any) -> Any:
@@ -73,14 +80,22 @@ async def vision(connection: Any, prompt: str, *, outside: Collection[str] = (),
 
 async def completion(connection: Any, prompt: str, *, outside: Collection[str] = (), **values: Any) -> Any:
     """Render ``prompt`` with ``values`` and let the model go on with it: its text, or a `TextStream`."""
+    model, body = completion_request(connection, prompt, outside, values)
+    answer = await ask(connection, COMPLETION, model, body)
+    if isinstance(answer, ChunkStream):
+        return TextStream(answer, completion_text)
+    return answer.choices[0].text
+
+
+def completion_request(
+    connection: Any, prompt: str, outside: Collection[str], values: dict[str, Any]
+) -> tuple[str, dict[str, Any]]:
+    """``(model, body)`` of the request that `completion` makes."""
     model, parameters, variables = _split(is_azure(connection), "completion", values)
     body = completion_parameters(**parameters)
     # Nothing is split here: the marks go in, for prompts of earlier nodes carry them, and out again.
     body["prompt"] = unescape(render(prompt, escape_inputs(variables, outside)))
-    answer = await ask(connection, COMPLETION, model or DEFAULT_COMPLETION_MODEL, body)
-    if isinstance(answer, ChunkStream):
-        return TextStream(answer, completion_text)
-    return answer.choices[0].text
+    return model or DEFAULT_COMPLETION_MODEL, body
 
 
 def _split(azure: bool, api: str, values: dict[str, Any]) -> tuple[str, dict[str, Any], dict[str, Any]]:

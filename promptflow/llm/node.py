@@ -7,7 +7,7 @@ from typing import Any
 
 from promptflow.contracts.tool import ValueType
 from promptflow.exceptions import NodeInputValidationError
-from promptflow.llm.chat import chat, completion, parameter_names
+from promptflow.llm.chat import chat, chat_request, completion, completion_request, parameter_names
 from promptflow.llm.endpoints import is_azure
 
 _TYPES = {
@@ -42,12 +42,21 @@ async def run_llm_node(
 
     ``escape`` names those of ``inputs`` that come from the flow's own inputs: role lines in them stay text.
     """
-    azure = is_azure(connection)
-    api = api or "chat"
     call = completion if api == "completion" else chat
-    names = parameter_names(azure, api)
-    values = {name: _typed(name, value) if name in names else value for name, value in (inputs or {}).items()}
-    return await call(connection, template, outside=escape, **values)
+    return await call(connection, template, outside=escape, **_values(connection, api, inputs))
+
+
+def llm_request(
+    connection: Any, api: str, template: str, inputs: Mapping[str, Any], *, escape: Collection[str] = ()
+) -> tuple[str, dict[str, Any]]:
+    """``(model, body)`` of the request that `run_llm_node` makes, without making it."""
+    request = completion_request if api == "completion" else chat_request
+    return request(connection, template, escape, _values(connection, api, inputs))
+
+
+def _values(connection: Any, api: str, inputs: Mapping[str, Any] | None) -> dict[str, Any]:
+    names = parameter_names(is_azure(connection), api or "chat")
+    return {name: _typed(name, value) if name in names else value for name, value in (inputs or {}).items()}
 
 
 def _typed(name: str, value: Any) -> Any:

@@ -13,6 +13,7 @@ from promptflow.workspace.locks import file_lock
 from promptflow.workspace.yamlfile import edit_yaml, load_yaml
 
 KNOWN = (
+    "cache.max_size",
     "cli.installation_id",
     "connection.provider",
     "enable_internal_features",
