@@ -23,6 +23,7 @@ from promptflow.contracts.run import LineResult, RunInfo, Status
 from promptflow.exceptions import BatchExecutionTimeoutError
 from promptflow.executor.line import FIRST_ATTEMPT, Attempt
 from promptflow.executor.output import routed_output
+from promptflow.llm.pressure import watching
 
 if TYPE_CHECKING:
     from promptflow.executor.loader import Executor
@@ -85,6 +86,11 @@ class Batch:
         """Begin with ``start`` lines at once and find the best number up to ``most``, unless one is given."""
         if self.options.concurrency is None and self.adaptive is None:
             self.adaptive = AdaptiveLimit(start, most)
+
+    def throttled(self, retry_after: float | None) -> None:
+        """A model's server is asked too much; it may have said for how many seconds."""
+        if self.adaptive is not None:
+            self.adaptive.throttled(retry_after)
 
     @property
     def at_once(self) -> int:
@@ -154,7 +160,7 @@ def run_lines(
     if in_flight is not None and not options.workers and not options.compute:
         batch.in_flight = InFlight(in_flight)
     try:
-        with routed_output(), _finishing_on_interrupt(batch):
+        with routed_output(), watching(batch.throttled), _finishing_on_interrupt(batch):
             _wait(batch, _transport(executor, options)(batch), deadline)
             if batch.set_aside and not batch.stopping:
                 _wait(batch, _start_apart(batch), deadline)

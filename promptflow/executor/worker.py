@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from promptflow.exceptions import PromptflowException, UserErrorException
 from promptflow.executor import wire
 from promptflow.executor.output import routed_output
+from promptflow.llm.pressure import watching
 from promptflow.tracing.spans import run_context
 
 if TYPE_CHECKING:
@@ -103,6 +104,7 @@ def main(descriptor: int) -> None:
             os._exit(1)
         stack.enter_context(run_context(**setup.context))
         stack.enter_context(routed_output())
+        stack.enter_context(watching(lambda seconds: channel.send("throttled", seconds)))
         logging.getLogger("promptflow").addHandler(_LogSender(channel))
         logging.getLogger("promptflow").setLevel(setup.log_level)
         channel.send("ready")

@@ -21,6 +21,7 @@ from promptflow.exceptions import WorkerDiedError
 from promptflow.executor import wire
 from promptflow.executor.threads import start_daemon
 from promptflow.executor.worker import BOOT, Setup
+from promptflow.llm import pressure
 
 TAIL = 4000  # characters kept of what the process wrote to stdout and stderr at last
 # What must be there when a process starts; the rest of its environment, where secrets may be, comes through the pipe.
@@ -163,6 +164,8 @@ class WorkerProcess(asyncio.Protocol):
                     reply.set_result(tuple(rest))
             case ("log", name, level, text):
                 logging.getLogger(name).log(level, "%s", text)
+            case ("throttled", seconds):
+                pressure.tell(seconds)
             case ("pong",):
                 self._pong.set()
             case ("ready",):

@@ -81,13 +81,19 @@ def test_requests_that_were_not_refused_wait_too(model_server: ModelServer) -> N
 
 
 def test_one_goes_first_and_then_twice_as_many() -> None:
-    pause = pauses._Pause(100.0)
+    pause = pauses._Pause(100.0, 20)
     turns = [pause.turn() - 100 for _ in range(16)]
     assert turns == [0] + [0.25] * 2 + [0.5] * 4 + [0.75] * 8 + [1.0]
 
 
+def test_a_short_pause_is_soon_over() -> None:
+    pause = pauses._Pause(100.0, 0.08)
+    assert [round(pause.turn() - 100, 3) for _ in range(4)] == [0, 0.01, 0.01, 0.02]
+    assert not pause.is_over(100.07) and pause.is_over(100.09)
+
+
 def test_a_pause_that_is_over_is_forgotten() -> None:
-    pauses.pauses["there"] = pauses._Pause(time.monotonic() - 10)
+    pauses.pauses["there"] = pauses._Pause(time.monotonic() - 10, 1)
     background.run(pauses.turn("there"))
     assert not pauses.pauses
 
