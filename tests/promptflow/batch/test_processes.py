@@ -63,7 +63,17 @@ POISON = {
 }
 
 
-@pytest.mark.parametrize(("kind", "at_once"), [*((kind, 6) for kind in POISON), ("exit", 2), ("memory", 2)])
+SLOW = {"interpreter held", "prints", "loop"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "at_once"),
+    [
+        *(pytest.param(kind, 6, marks=[pytest.mark.slow] if kind in SLOW else []) for kind in POISON),
+        ("exit", 2),
+        ("memory", 2),
+    ],
+)
 def test_a_poison_row_fails_alone(executor_of, kind, at_once):
     statement, message = POISON[kind]
     code = f"""
@@ -94,7 +104,7 @@ def test_the_error_says_where_the_crash_was(executor_of):
     ("statement", "message"),
     [
         ("await asyncio.sleep(60)", "Line 1 execution timeout"),
-        ("time.sleep(60)", "Line 1 execution timeout"),
+        pytest.param("time.sleep(60)", "Line 1 execution timeout", marks=pytest.mark.slow),
         ("os._exit(4)", "exit code 4"),
     ],
     ids=["waits", "blocks the loop", "exit"],
