@@ -22,6 +22,7 @@ from promptflow.connections import (
     WeaviateConnection,
     _Connection,
 )
+from promptflow.connections.references import resolved
 from promptflow.exceptions import RequiredEnvironmentVariablesNotSetError, ValidationException
 
 ALL = [
@@ -108,3 +109,30 @@ def test_bad_execution_dicts(data: dict[str, object], message: str) -> None:
 
 def test_every_public_name_exists() -> None:
     assert all(hasattr(connections, name) for name in connections.__all__)
+
+
+@pytest.mark.parametrize("value", [60, "60", " 1_000 ", "${env:LIMIT}"])
+def test_limits_per_minute_are_kept_and_no_business_of_clients(value: object) -> None:
+    connection = OpenAIConnection("hidden", requests_per_minute=value)  # type: ignore[arg-type]
+    again = _Connection._from_execution_connection_dict("c", connection._to_execution_connection_dict())
+    assert again.configs == {**connection.configs}
+    assert "requests_per_minute" in connection.to_dict()
+    assert "requests_per_minute" not in connection.keys()
+
+
+@pytest.mark.parametrize("value", [0, -1, 1.5, "many", "1e3", True, 10**10])
+def test_a_limit_is_a_whole_number(value: object) -> None:
+    with pytest.raises(ValidationException, match="tokens_per_minute of connection 'c' is"):
+        AzureOpenAIConnection("http://a", "hidden", name="c", tokens_per_minute=value)  # type: ignore[arg-type]
+
+
+def test_a_limit_from_a_variable_is_checked_when_it_is_used() -> None:
+    connection = resolved(ServerlessConnection("hidden", "http://a", requests_per_minute="${env:L}"), {"L": "90"})
+    assert connection.requests_per_minute == 90  # type: ignore[attr-defined]
+
+
+def test_no_limit_leaves_no_trace() -> None:
+    connection = OpenAIConnection("hidden", requests_per_minute=5)
+    connection.requests_per_minute = ""
+    assert connection.requests_per_minute is None
+    assert "requests_per_minute" not in connection.configs

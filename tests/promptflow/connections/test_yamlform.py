@@ -54,6 +54,10 @@ def test_types_and_spellings(tmp_path: Path, text: str, attribute: str, value: A
         ("name: q\ntype: custom\nconfigs: {a: 1}\n", "lacks secrets", ""),
         ("name: q\ntype: custom\nsecrets: [a]\n", "is a mapping", ":3:1"),
         ("- a\n", "a mapping of keys", ":1:1"),
+        ("name: q\ntype: open_ai\napi_key: |\n  hidden\n", "api_key has a line break", ":3:1"),
+        ("name: q\ntype: open_ai\napi_key: [hidden]\n", "api_key is a list", ":3:1"),
+        ("name: q\ntype: open_ai\napi_key: {a: hidden}\n", "api_key is a mapping", ":3:1"),
+        ("name: q\ntype: open_ai\napi_key: k\ntokens_per_minute: many\n", "tokens_per_minute of connection 'q'", ""),
     ],
 )
 def test_what_is_wrong_is_said_with_its_place(tmp_path: Path, text: str, message: str, place: str) -> None:
