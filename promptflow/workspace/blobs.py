@@ -7,7 +7,7 @@ import hashlib
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, BinaryIO
@@ -58,13 +58,22 @@ class Blobs:
 
     def put_folder(self, path: Path) -> Blob:
         """Keep every file below a folder; links are kept as what they point to. The digest is that of its listing."""
-        files = []
-        for name in _walk(path):
-            blob = self.put_file(path / name)
-            executable = os.access(path / name, os.X_OK)
-            files.append({"path": name, "digest": blob.digest, "size": blob.size, "executable": executable})
-        listing = self.put(jsontext.dumps({"format": _MANIFEST, "files": files}).encode())
-        return Blob(listing.digest, sum(int(str(file["size"])) for file in files), "folder")
+        files = [(name, self.put_file(path / name), os.access(path / name, os.X_OK)) for name in _walk(path)]
+        return self.put_listing(files)
+
+    def put_listing(self, files: Iterable[tuple[str, Blob, bool]]) -> Blob:
+        """Keep a folder whose files are kept already: path in it, blob, whether it is executable."""
+        listed = []
+        for name, blob, executable in sorted(files, key=lambda file: file[0]):
+            _check_name(name)
+            listed.append({"path": name, "digest": blob.digest, "size": blob.size, "executable": executable})
+        listing = self.put(jsontext.dumps({"format": _MANIFEST, "files": listed}).encode())
+        return Blob(listing.digest, sum(int(str(file["size"])) for file in listed), "folder")
+
+    def local_file(self, digest: str) -> Path | None:
+        """The file that holds the bytes, to read only; None where blobs are not kept on this machine's disk."""
+        path = self._path(digest)
+        return Path(path) if _is_local(self._files()) else None
 
     def has(self, digest: str) -> bool:
         """Whether it is kept."""

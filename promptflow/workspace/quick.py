@@ -19,8 +19,14 @@ from promptflow.workspace.migrations import HEAD, VERSION_TABLE
 T = TypeVar("T")
 
 # The tables it serves, with their columns that are not plain values. A test holds this against the tables.
-JSON_COLUMNS = {"connections": ("config",), "runs": ("record",), "events": ("payload",)}
-BOOLEAN_COLUMNS: dict[str, tuple[str, ...]] = {"connections": (), "runs": ("archived",), "events": ()}
+JSON_COLUMNS: dict[str, tuple[str, ...]] = {
+    "connections": ("config",), "runs": ("record",), "events": ("payload",), "assets": ("record",), "asset_aliases": (),
+    "asset_names": (), "lineage": (), "uses": (),
+}  # fmt: skip
+BOOLEAN_COLUMNS: dict[str, tuple[str, ...]] = {
+    "connections": (), "runs": ("archived",), "events": (), "assets": ("archived",), "asset_aliases": (),
+    "asset_names": ("archived",), "lineage": (), "uses": (),
+}  # fmt: skip
 _BUSY_SECONDS = 60
 
 
@@ -41,7 +47,17 @@ class QuickRows:
             cursor = connection.execute(f"SELECT * FROM {table} WHERE name = ?", (name,))
             values = cursor.fetchone()
             columns = [column[0] for column in cursor.description]
-            return Missing if values is None else _decoded(table, dict(zip(columns, values, strict=True)))
+            return Missing if values is None else decoded(table, dict(zip(columns, values, strict=True)))
+
+        return self._ask(table, read)
+
+    def select(self, table: str, query: str, values: Mapping[str, Any]) -> list[dict[str, Any]] | None:
+        """The rows of a query, whose columns are read as those of ``table``."""
+
+        def read(connection: sqlite3.Connection) -> list[dict[str, Any]]:
+            cursor = connection.execute(query, values)
+            columns = [column[0] for column in cursor.description]
+            return [decoded(table, dict(zip(columns, row, strict=True))) for row in cursor]
 
         return self._ask(table, read)
 
@@ -83,9 +99,12 @@ def _encoded(table: str, row: Mapping[str, Any]) -> dict[str, Any]:
     return {name: dumps(value) if name in JSON_COLUMNS[table] else value for name, value in row.items()}
 
 
-def _decoded(table: str, row: dict[str, Any]) -> dict[str, Any]:
+def decoded(table: str, row: dict[str, Any]) -> dict[str, Any]:
+    """The row with its columns that are not plain values read from what SQLite keeps."""
     for name in JSON_COLUMNS[table]:
-        row[name] = loads(row[name])
+        if name in row:
+            row[name] = loads(row[name])
     for name in BOOLEAN_COLUMNS[table]:
-        row[name] = bool(row[name])
+        if name in row:
+            row[name] = bool(row[name])
     return row

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from promptflow.exceptions import StoreError
 from promptflow.workspace.db import Database
-from promptflow.workspace.quick import Missing, QuickRows
+from promptflow.workspace.quick import Missing, QuickRows, decoded
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Table
 
 Row = dict[str, Any]
+Rows = list[Row]
 _LATEST = re.compile(r"@latest(?:~(\d+))?")
 
 
@@ -60,6 +61,19 @@ class Store:
         statement = statement.order_by(*keys).offset(offset or None).limit(limit)
         with self.db.read() as connection:
             return [dict(row) for row in connection.execute(statement).mappings()]
+
+    def select(self, table: str, query: str, **values: Any) -> Rows:
+        """Rows of a query in SQL that SQLite and PostgreSQL both know, with values as ``:name``.
+
+        Columns called as those of ``table``, one that is had without SQLAlchemy, are read as those.
+        """
+        rows = self._quick.select(table, query, values)
+        if rows is not None:
+            return rows
+        from sqlalchemy import text
+
+        with self.db.read() as connection:
+            return [decoded(table, dict(row)) for row in connection.execute(text(query), values).mappings()]
 
     def put(self, table: str, row: Mapping[str, Any], *, keep: Sequence[str] = ("created",)) -> None:
         """Insert the row, or change the one of the same key, except for its columns in ``keep``."""

@@ -4,7 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import BigInteger, Boolean, Column, Dialect, Index, Integer, MetaData, Table, Text, TypeDecorator, false
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Dialect,
+    Double,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    TypeDecorator,
+    false,
+)
 
 from promptflow.workspace import jsontext
 
@@ -114,4 +127,90 @@ blobs = Table(
     Column("size", BigInteger, nullable=False),
     Column("created", Name, nullable=False),
     Index("blobs_digest", "digest"),
+)
+
+# Versions of models, and of whatever else is kept by name and version; the content is in the blobs.
+assets = Table(
+    "assets",
+    metadata,
+    Column("kind", Name, primary_key=True),
+    Column("name", Name, primary_key=True),
+    Column("version", Name, primary_key=True),
+    Column("number", BigInteger, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("digest", Name, nullable=False),
+    Column("form", Text, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("path", Text, nullable=False),
+    Column("stage", Name),
+    Column("description", Text),
+    Column("archived", Boolean, nullable=False, server_default=false()),
+    Column("created", Name, nullable=False),
+    Column("updated", Name, nullable=False),
+    Column("record", Json, nullable=False),
+    Index("assets_number", "kind", "name", "number"),
+    Index("assets_digest", "digest"),
+)
+
+# ``made``: how many versions there ever were; ``highest``: the highest whole number among their names.
+asset_names = Table(
+    "asset_names",
+    metadata,
+    Column("kind", Name, primary_key=True),
+    Column("name", Name, primary_key=True),
+    Column("made", BigInteger, nullable=False),
+    Column("highest", BigInteger, nullable=False),
+    Column("archived", Boolean, nullable=False, server_default=false()),
+)
+
+asset_aliases = Table(
+    "asset_aliases",
+    metadata,
+    Column("kind", Name, primary_key=True),
+    Column("name", Name, primary_key=True),
+    Column("alias", Name, primary_key=True),
+    Column("version", Name, nullable=False),
+    Column("updated", Name, nullable=False),
+)
+
+# Which blobs a content is made of: what may go when the last version with it is deleted.
+asset_blobs = Table(
+    "asset_blobs",
+    metadata,
+    Column("content", Name, primary_key=True),
+    Column("blob", Name, primary_key=True),
+    Index("asset_blobs_blob", "blob"),
+)
+
+# What made what, for ever: things are written as "model:NAME:VERSION", "run:NAME", "data:…".
+lineage = Table(
+    "lineage",
+    metadata,
+    Column("made", Name, primary_key=True),
+    Column("relation", Name, primary_key=True),
+    Column("source", Name, primary_key=True),
+    Column("created", Name, nullable=False),
+    Index("lineage_source", "source"),
+)
+
+# Who uses which asset now, such as "endpoint:NAME": it is not deleted before they let go of it.
+uses = Table(
+    "uses",
+    metadata,
+    Column("asset", Name, primary_key=True),
+    Column("used_by", Name, primary_key=True),
+    Column("created", Name, nullable=False),
+    Index("uses_used_by", "used_by"),
+)
+
+# Metrics, parameters and tags of runs, to find and to order runs by.
+run_values = Table(
+    "run_values",
+    metadata,
+    Column("run", Name, primary_key=True),
+    Column("kind", Name, primary_key=True),
+    Column("name", Name, primary_key=True),
+    Column("number", Double),
+    Column("text", Text),
+    Index("run_values_number", "kind", "name", "number"),
 )

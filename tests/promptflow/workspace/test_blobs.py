@@ -164,3 +164,15 @@ def test_a_place_that_needs_another_package_says_which() -> None:
 def test_a_place_of_no_known_kind_is_an_error() -> None:
     with pytest.raises(WorkspaceError, match="nowhere://x"):
         Blobs("nowhere://x").put(b"x")
+
+
+def test_a_listing_of_kept_files_is_the_folder_itself(blobs: Blobs, tmp_path: Path) -> None:
+    make_tree = tmp_path / "m"
+    (make_tree / "sub").mkdir(parents=True)
+    (make_tree / "b.txt").write_bytes(b"b")
+    (make_tree / "sub" / "a.txt").write_bytes(b"a")
+    folder = blobs.put_folder(make_tree)
+    again = blobs.put_listing([("sub/a.txt", blobs.put(b"a"), False), ("b.txt", blobs.put(b"b"), False)])
+    assert again == folder
+    with pytest.raises(WorkspaceError, match="outside"):
+        blobs.put_listing([("../a.txt", blobs.put(b"a"), False)])

@@ -128,3 +128,16 @@ def test_an_inner_failure_undoes_the_inner_part_only(workspace: Workspace) -> No
 def test_misuse_is_named(workspace: Workspace, call: Any, message: str) -> None:
     with pytest.raises(WorkspaceError, match=message):
         call(workspace.store)
+
+
+def test_a_query_in_sql_answers_alike_everywhere_and_inside_a_transaction(workspace: Workspace) -> None:
+    row = {"name": "a", "kind": "batch", "status": "Completed", "created": "1", "record": {"tags": {"t": "ü"}}}
+    workspace.store.put("runs", row)
+    query = "SELECT name, archived, record FROM runs WHERE name = :name AND archived = :archived"
+    expected = [{"name": "a", "archived": False, "record": {"tags": {"t": "ü"}}}]
+    assert workspace.store.select("runs", query, name="a", archived=False) == expected
+    assert workspace.store.select("runs", query, name="b", archived=False) == []
+    with workspace.db.write():
+        workspace.store.update("runs", "a", archived=True)
+        assert workspace.store.select("runs", query, name="a", archived=False) == []
+        assert workspace.store.select("runs", query, name="a", archived=True)[0]["archived"] is True

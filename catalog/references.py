@@ -1,0 +1,42 @@
+"""How people write which version of an asset they mean, in YAML and on command lines."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from promptflow.exceptions import ValidationException
+
+_FORMS = (
+    r"azureml://registries/(?P<registry>[^/]+)/{kind}s/(?P<name>[^/]+)/versions/(?P<version>[^/]+)",
+    r"azureml://registries/(?P<registry>[^/]+)/{kind}s/(?P<name>[^/]+)/labels/(?P<alias>[^/]+)",
+    r"azureml:/?/?.*/workspaces/[^/]+/{kind}s/(?P<name>[^/]+)/versions/(?P<version>[^/]+)",
+    r"{kind}s:/(?P<name>[^/@]+)/(?P<version>[^/]+)",
+    r"{kind}s:/(?P<name>[^/@]+)@(?P<alias>[^/@]+)",
+    r"(?:azureml:|workspace/)?(?P<name>[^/:@]+):(?P<version>[^/:@]+)",
+    r"(?:azureml:|workspace/)?(?P<name>[^/:@]+)@(?P<alias>[^/:@]+)",
+    r"(?:azureml:|workspace/)?(?P<name>[^/:@]+)",
+)
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A name with a version, or an alias, or neither: then the newest is meant. ``registry``: not of this workspace."""
+
+    name: str
+    version: str = ""
+    alias: str = ""
+    registry: str = ""
+
+
+def parse_reference(text: str, kind: str = "model") -> Reference:
+    """``name``, ``name:version``, ``name@alias``, each with ``azureml:`` or ``workspace/`` before it; Azure's long
+    forms ``azureml://registries/R/models/N/versions/V`` and MLflow's ``models:/N/V``. ValidationException."""
+    for form in _FORMS:
+        match = re.fullmatch(form.replace("{kind}", kind), text.strip())
+        if match:
+            return Reference(**match.groupdict(""))
+    raise ValidationException(
+        f"{text!r} does not name a {kind}.",
+        hint=f"write name, name:version, name@alias or azureml:name:version, as {kind}s are registered",
+    )
