@@ -52,7 +52,7 @@ class WorkerProcess(asyncio.Protocol):
         self._requests: dict[int, _Request] = {}
         loop = asyncio.get_running_loop()
         self._ready: asyncio.Future[None] = loop.create_future()
-        self._exited: asyncio.Future[None] = loop.create_future()
+        self._exited = asyncio.Event()
         self._disconnected = asyncio.Event()
         self._pong = asyncio.Event()
         self._died: WorkerDiedError | None = None
@@ -119,7 +119,7 @@ class WorkerProcess(asyncio.Protocol):
         pipe, _ = await loop.connect_read_pipe(lambda: self._tail, self.process.stdout)
         self._transport.write(wire.pack_all(("setup", self._setup)))
         start_daemon("worker-exit", lambda: self._wait(loop))
-        await self._exited
+        await self._exited.wait()
         # What it sent last is still on its way, unless something that it started keeps its end open.
         for ended in (self._disconnected, self._tail.ended):
             with suppress(TimeoutError):
@@ -141,7 +141,7 @@ class WorkerProcess(asyncio.Protocol):
             _kill_group(self.process.pid)  # what it started is nobody's now
         self.process.wait()
         with suppress(RuntimeError):  # the loop is closed: nobody waits any more
-            loop.call_soon_threadsafe(self._exited.set_result, None)
+            loop.call_soon_threadsafe(self._exited.set)
 
     def connection_made(self, transport: Any) -> None:
         self._transport = transport
