@@ -14,7 +14,7 @@ from promptflow.exceptions import PromptflowException
 from promptflow.executor.inputs import step_into
 from promptflow.executor.multimedia import load_images
 from promptflow.storage.ended import Journaled, forget
-from promptflow.storage.entries import Entry, line_record, node_record
+from promptflow.storage.entries import Entry, line_record, node_record, output_of
 from promptflow.storage.folder import RunFolder
 from promptflow.storage.numbers import Numbers
 
@@ -63,8 +63,17 @@ class Attempts:
         self._settle(again)
 
     def _result(self, line: Entry, nodes: Mapping[str, Entry]) -> LineResult:
-        records = {name: node_record(entry, self._run_id) for name, entry in nodes.items()}
-        return _line_result(line_record(line, self._run_id), records, self._executor, self._run_id, self._run_id)
+        infos = {name: self._info(entry) for name, entry in nodes.items()}
+        result = _line_result(line_record(line, self._run_id), infos, self._executor, self._run_id, self._run_id)
+        if "exact" in line:
+            result.output = result.run_info.output = output_of(line)
+        return result
+
+    def _info(self, entry: Entry) -> RunInfo:
+        info = _node(node_record(entry, self._run_id), self._run_id, self._run_id)
+        if "exact" in entry:
+            info.output = output_of(entry)
+        return info
 
     def _settle(self, again: list[int]) -> None:
         dropped: dict[int, list[str]] = {}
@@ -83,26 +92,27 @@ class Attempts:
         if not self._keep_nodes or not is_done:
             return None
         try:
-            return _node(node_record(entry, self._run_id), self._run_id, self._run_id)
+            return self._info(entry)
         except _UNREADABLE:
             return None
 
 
 def previous_lines(folder: RunFolder, executor: Executor, run_id: str) -> Iterator[LineResult]:
     """The completed lines in ``folder``, renamed to run ``run_id``. A record that cannot be read counts as absent."""
-    for record, nodes in folder.lines_with_nodes():
+    for record, records in folder.lines_with_nodes():
         if record.get("status") == Status.Completed.value:
             try:
-                yield _line_result(record, nodes, executor, record["root_run_id"], run_id)
+                old = record["root_run_id"]
+                nodes = {name: _node(info, old, run_id) for name, info in records.items()}
+                yield _line_result(record, nodes, executor, old, run_id)
             except _UNREADABLE:
                 continue
 
 
 def _line_result(
-    record: Mapping[str, Any], node_records: Mapping[str, Any], executor: Executor, old: str, new: str
+    record: Mapping[str, Any], nodes: Mapping[str, RunInfo], executor: Executor, old: str, new: str
 ) -> LineResult:
     record = load_images(dict(record), _ABSOLUTE, record.get("message_format") or "basic")
-    nodes = {name: _node(info, old, new) for name, info in node_records.items()}
     info = _flow_info(record, old, new)
     references = _aggregation_inputs(executor, nodes) if info.status is Status.Completed else {}
     return LineResult(info.output, references, info, nodes)

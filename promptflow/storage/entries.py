@@ -1,9 +1,10 @@
 """What a journal holds of nodes and lines: short entries, and the records that they stand for.
 
 An entry has no run ids, which follow from the run's name, and nothing that is empty:
-``{"line": 5, "node": "ask", "status": …, "start": …, "end": …, "metrics": …, "inputs": …, "output": …}``.
-``lossy`` marks an output whose JSON is not the value. A line's entry has no ``node``; that of an aggregation node has
-no line. ``{"run": name}`` starts each segment; ``{"forget": …}`` after it makes earlier entries void.
+``{"line": 5, "node": "ask", "status": …, "start": …, "end": …, "measured": …, "inputs": …, "output": …}``.
+Where JSON does not hold the output as it is, ``exact`` does, or else ``lossy`` says so. A line's entry has no ``node``;
+that of an aggregation node has no line. ``{"run": name}`` starts each segment; ``{"forget": …}`` after it makes earlier
+entries void.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import orjson
 
 from promptflow.contracts.run import FlowRunInfo, RunInfo, Status
 from promptflow.storage.encode import Default, to_json
-from promptflow.storage.exact import is_exact
+from promptflow.storage.exact import is_exact, pack, unpack
 
 Entry = dict[str, Any]
 
@@ -40,7 +41,7 @@ def node_entry(info: RunInfo, default: Default) -> bytes:
         if (value := getattr(info, name)) is not None:
             entry[name] = value
     if info.status is Status.Completed and not is_exact(info.output):
-        entry["lossy"] = True
+        entry |= _exactly(info.output)
     if info.message_format != _FORMAT:
         entry["format"] = info.message_format
     if info.index is None:
@@ -60,6 +61,8 @@ def line_entry(info: FlowRunInfo, inputs: bytes, output: bytes | None, default: 
         "inputs": orjson.Fragment(inputs),
         "output": None if output is None else orjson.Fragment(output),
     }
+    if output is not None and not is_exact(info.output):
+        entry |= _exactly(info.output)
     for name in _LINE_EXTRAS:
         if value := getattr(info, name):
             entry[name] = value
@@ -68,6 +71,11 @@ def line_entry(info: FlowRunInfo, inputs: bytes, output: bytes | None, default: 
     if info.flow_id != _FLOW_ID:
         entry["flow"] = info.flow_id
     return to_json(entry, default)
+
+
+def output_of(entry: Mapping[str, Any]) -> Any:
+    """The output as it was, of an entry that holds it exactly."""
+    return unpack(entry["exact"])
 
 
 def node_record(entry: Mapping[str, Any], run: str) -> dict[str, Any]:
@@ -124,3 +132,10 @@ def line_record(entry: Mapping[str, Any], run: str) -> dict[str, Any]:
         "otel_trace_id": entry["trace"],
         "message_format": entry.get("format", _FORMAT),
     }
+
+
+def _exactly(output: Any) -> dict[str, Any]:
+    try:
+        return {"exact": pack(output)}
+    except ValueError:
+        return {"lossy": True}

@@ -60,7 +60,7 @@ def test_a_journal_cut_anywhere_in_its_last_record_loses_that_record_alone(tmp_p
     monkeypatch.setattr(journal, "SEGMENT_BYTES", 60 if sealed else 1000)
     whole = tmp_path / "whole"
     written(whole, b"first record", b"second record", b"the last record")
-    (number, last), rest = segments(whole)[-1], segments(whole)[:-1]
+    *rest, (_, last) = segments(whole)
     data = last.read_bytes()
     start = data.rindex(b"\n", 0, -1) + 1 if data.count(b"\n") > 1 else 0
     for end in range(start, len(data) + 1):
