@@ -269,6 +269,7 @@ def setup_of(batch: Batch) -> LinesSetup:
         origin=origin,
         run_id=batch.run_id,
         line_timeout=batch.options.line_timeout,
+        cache=batch.options.cache,
     )
 
 

@@ -58,7 +58,12 @@ def moved(setup: LinesSetup, folder: Path, root: Path) -> LinesSetup:
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "PYTHONBREAKPOINT"))}
     environment |= {k: v for k, v in setup.environment.items() if k in _SETTINGS}
     return replace(
-        setup, origin=_moved(setup.origin, folder, root), path=tuple(sys.path), environment=environment, tape=None
+        setup,
+        origin=_moved(setup.origin, folder, root),
+        path=tuple(sys.path),
+        environment=environment,
+        tape=None,
+        cache="off",
     )
 
 

@@ -9,25 +9,29 @@ from typing import Any
 
 from promptflow.contracts.run import LineResult, RunInfo
 from promptflow.executor import guarded
+from promptflow.executor.caching import caching
 from promptflow.executor.line import Attempt, now
 from promptflow.executor.loader import Executor, load_again
 from promptflow.executor.origin import Origin
 from promptflow.executor.output import line_output
 from promptflow.executor.threads import pool
 from promptflow.executor.worker import Channel, Service, Setup
+from promptflow.workspace import Workspace
 
 
 @dataclass(frozen=True, kw_only=True)
 class LinesSetup(Setup):
-    """A worker that runs lines of one flow. ``line_timeout``: seconds."""
+    """A worker that runs lines of one flow. ``line_timeout``: seconds; ``cache``: the mode of the node cache."""
 
     origin: Origin
     run_id: str
     line_timeout: float
+    cache: str = "off"
 
     def load(self, stack: ExitStack, channel: Channel) -> Service:
         executor = load_again(self.origin)
         stack.enter_context(executor.activated())
+        stack.enter_context(caching(executor, self.cache, Workspace.open(self.origin.home, self.origin.database_url)))
         return (_LinesOnLoop if executor.prefers_async else _Lines)(executor, self, channel)
 
 

@@ -172,6 +172,17 @@ def test_nodes_that_had_ended_do_not_run_again(tmp_path):
     assert sorted(i.index for i in told if i.node == "first") == list(range(6))
 
 
+def test_workers_share_the_node_cache(tmp_path):
+    cached = TWO_NODES.replace("- name: first", "- name: first\n  enable_cache: true")
+    second = "from promptflow.core import tool\n@tool\ndef second(x: str):\n    return x\n"
+    folder = flowkit.dag(tmp_path / "flow", cached, first_py=FIRST, second_py=second)
+    for _ in range(2):
+        results, _ = run(load_executor(folder), rows(*"abcdef"))
+        assert [results[number].output["o"] for number in range(6)] == list("ABCDEF")
+    assert sorted((folder / "calls.txt").read_text()) == list("abcdef")
+    assert results[0].node_run_infos["first"].cached_run_id
+
+
 VALUES = {
     "nan": ("float('nan')", lambda v: math.isnan(v)),
     "set": ("{1, 2}", lambda v: v == {1, 2}),
