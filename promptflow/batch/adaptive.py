@@ -14,7 +14,7 @@ _QUICK = 2.0  # the step of the first raises
 _STEP = 1.5  # the step once a raise did not pay, or a server was asked too much
 _PAYS = 0.4  # of a step's ideal gain in lines per second, so much must be seen: less is noise
 _SHARE = 0.1  # with so many refusals for each line at once, there are too many at once
-_FIRST_HOLD, _MOST_HOLD = 8, 64  # rounds without another try
+_FIRST_HOLD, _MOST_HOLD = 8, 32  # rounds without another try
 _ROUND_SECONDS = 0.1  # a shorter round says nothing
 
 
@@ -54,17 +54,20 @@ class AdaptiveLimit:
     def throttled(self, retry_after: float | None = None) -> None:
         """A server refused a request because of too many, or did not answer in time; it may say for how many seconds.
 
-        What was in flight together is refused together: that halves the number once.
+        What was in flight together is refused together: that takes the last raise back, or else halves the number, once.
         """
         now = self._clock()
         self._refused += 1
         if now < self._calm_at or (not retry_after and self._refused < self.limit * _SHARE):
             return
-        self.limit = max(1, self.limit // 2)
-        self._calm_at = now + max(retry_after or 0.0, 1.0)
+        if self._paid is not None and self._paid[0] < self.limit:
+            self._go_back()
+        else:
+            self.limit = max(1, self.limit // 2)
+            self._hold = max(1, self._hold)
+            self._paid = None
         self._factor = _STEP
-        self._paid = None
-        self._hold = 1
+        self._calm_at = now + max(retry_after or 0.0, 1.0)
         self._begin(let_by=self.limit)
 
     def _judge(self, rate: float) -> None:
@@ -77,12 +80,17 @@ class AdaptiveLimit:
             self._paid = (before, rate)
             self.limit = min(self._most, max(before + 1, int(before * self._factor)))
         else:
-            self.limit = self._paid[0]
-            self._paid = None
             self._factor = _STEP
-            self._hold = self._next_hold
-            self._next_hold = min(2 * self._next_hold, _MOST_HOLD)
+            self._go_back()
         self._begin(let_by=0 if self.limit == before else self.limit)
+
+    def _go_back(self) -> None:
+        """The last raise was one too many: no other for a while, and for longer each time."""
+        assert self._paid is not None
+        self.limit = self._paid[0]
+        self._paid = None
+        self._hold = self._next_hold
+        self._next_hold = min(2 * self._next_hold, _MOST_HOLD)
 
     def _enough(self, limit: int, rate: float) -> float:
         """The lines per second that make this limit worth its raise from ``limit``."""

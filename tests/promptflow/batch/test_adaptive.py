@@ -72,6 +72,16 @@ def test_refusals_that_come_together_halve_once() -> None:
     assert world.limit.limit == MOST // 4
 
 
+def test_a_raise_that_is_refused_is_taken_back_and_not_tried_again_at_once() -> None:
+    world = World(lambda running: 0.2)
+    world.refuses = lambda running: running > 64
+    world.run(300)
+    raised = max(world.seen)
+    assert raised > 64
+    world.run(1000)
+    assert set(world.seen[-1000:]) == {64}
+
+
 def test_a_few_refusals_among_many_lines_do_not_slow_the_batch() -> None:
     world = World(lambda running: 0.2).run(1000)
     count = 0
