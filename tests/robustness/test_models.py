@@ -133,7 +133,7 @@ def test_a_connection_that_is_missing_or_wrong(folder: Path, pf: Pf, name: str, 
     [
         (Reply.error(401, f"Incorrect API key provided: {KEY}"), ["401", "******", "hint: check the key"]),
         (Reply.error(404, "no such model"), ["404", "no such model", "hint: check the model's"]),
-        (Reply.error(429, "slow", headers={"Retry-After": "86400"}), ["429", "PF_WORKER_COUNT"]),
+        (Reply.error(429, "slow", headers={"Retry-After": "86400"}), ["429", "86,400 s", "requests_per_minute"]),
         (Reply.error(429, "pay", type="insufficient_quota"), ["429", "pay"]),
         (Reply(body=b'{"garbage'), ["no JSON object", "hint: check the address"]),
         (Reply(body=b""), ["no JSON object"]),
