@@ -54,7 +54,7 @@ class AdaptiveLimit:
     def throttled(self, retry_after: float | None = None) -> None:
         """A server refused a request because of too many, or did not answer in time; it may say for how many seconds.
 
-        What was in flight together is refused together: that takes the last raise back, or else halves the number, once.
+        What was in flight together is refused together: that takes the last raise back, or halves the number, once.
         """
         now = self._clock()
         self._refused += 1
