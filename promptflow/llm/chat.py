@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Collection
 from enum import Enum
 from typing import Any
@@ -32,6 +33,7 @@ _VISION = (
 )
 
 
+@functools.cache
 def parameter_names(azure: bool, api: str) -> tuple[str, ...]:
     """What a call takes beside the values of its template. ``api``: chat, completion or vision."""
     name = _NAMES[:1] if azure else _NAMES[1:]
