@@ -1,7 +1,7 @@
 """Two Ray nodes on this machine, for tests: ``python -P`` runs it, and tells it on stdin what to do.
 
-Prints ``{"address", "client", "token"}`` as JSON once both are there. Lines on stdin: ``kill`` ends the second node as
-a power cut would, ``add`` starts another; each is answered by a line. The end of stdin ends everything.
+Prints ``{"address", "client", "token"}`` as JSON once both are there. The line ``kill`` on stdin ends the second node as
+a power cut would, and is answered by a line. The end of stdin ends everything.
 """
 
 import json
@@ -39,12 +39,10 @@ def serve(folder: Path) -> None:
         second = cluster.add_node(**_NODE)
         told = {"address": cluster.address, "client": f"127.0.0.1:{port}", "token": str(token)}
         print(json.dumps(told), flush=True)
-        for command in sys.stdin:
-            if command.strip() == "kill":
-                cluster.remove_node(second, allow_graceful=False)
-            else:
-                second = cluster.add_node(**_NODE)
+        if sys.stdin.readline():
+            cluster.remove_node(second, allow_graceful=False)
             print("done", flush=True)
+            sys.stdin.read()
     finally:
         cluster.shutdown()
 

@@ -25,6 +25,8 @@ BOOT = (
     "from promptflow.batch.ray_gateway import main; main(int(sys.argv[1]), sys.argv[3])"
 )
 LOCAL = "local"
+# Of the environment; where keys may be is left out.
+_PASSED_ON = ("PATH", "HOME", "USER", "LANG", "LC_", "TZ", "TMPDIR", "LD_", "DYLD_", "VIRTUAL_ENV", "RAY_", "GRPC_")
 _STORE = 128 * 2**20  # bytes for objects in a cluster of our own: chunks of lines pass by it
 _STOP = 10.0  # seconds that actors have to end their processes and remove what they unpacked
 
@@ -157,14 +159,15 @@ def _join(ray: Any, address: str, cpus: int, folder: Path) -> None:
 
 
 def environment(address: str, folder: Path) -> dict[str, str]:
-    """What the gateway's process is started with: no telemetry, and authentication by token.
+    """What the gateway's process is started with, and so Ray's own: no telemetry, authentication by token, no secrets.
 
     A cluster of our own gets a token that nobody else can read, unless the user has one.
     """
-    given = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "token"}
-    if address == LOCAL and not {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys():
+    given = {name: value for name, value in os.environ.items() if name.startswith(_PASSED_ON)}
+    given.setdefault("RAY_AUTH_MODE", "token")
+    if address == LOCAL and not {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & given.keys():
         token = folder / "token"
         token.touch(mode=0o600)
         token.write_text(secrets.token_hex(32), encoding="ascii")
         given["RAY_AUTH_TOKEN_PATH"] = str(token)
-    return {**given, **os.environ}
+    return {**given, "RAY_USAGE_STATS_ENABLED": "0"}

@@ -89,10 +89,6 @@ class _Cluster:
     async def run(self) -> None:
         batch = self._batch
         address, is_ours = address_of(batch.options.compute or "")
-        if self._setup.tape is not None and not is_ours:
-            raise UserErrorException(
-                "Calls are recorded and replayed on this machine alone.", hint="leave out --compute"
-            )
         archive = None if is_ours else pack(batch.executor.flow.folder)
         link = Link(address)
         batch.cancel = link.kill

@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -117,44 +116,54 @@ def processes() -> dict[int, bytes]:
     return found
 
 
-def of_ray() -> set[int]:
-    return {pid for pid, text in processes().items() if b"/pf-ray-" in text and b"ray_cluster.py" not in text}
+def shown(secret: str) -> list[int]:
+    """The processes that show it to who lists them."""
+    return [pid for pid, text in processes().items() if secret.encode() in text]
+
+
+def own_folder() -> str:
+    """The folder of the cluster that a batch in this process has started."""
+    (gateway,) = [text for pid, text in processes().items() if b"ray_gateway" in text and parent(pid) == os.getpid()]
+    return gateway.partition(b"/pf-ray-")[2].partition(b"\0")[0].decode()
+
+
+def parent(pid: int) -> int:
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return 0
 
 
 def test_a_cluster_of_our_own_comes_and_goes(executor_of):
-    before = of_ray()
-    executor = executor_of("""
+    code = """
     import os
     @tool
     def node(x: str):
         print("hello", x)
         if x == "c":
             os._exit(3)
-        return [x, os.getpid(), os.getcwd()]
-    """)
-    results, finished = run(executor, rows(*"abcdefghij"), compute="ray", workers=2)
+        return [x, os.getpid(), os.getcwd(), os.environ["MINE"][::-1]]
+    """
+    executor = executor_of(code, environment_variables={"MINE": SECRET})
+    seen, folders = [], set()
+
+    def look():
+        seen.append(shown(SECRET))
+        folders.add(own_folder())
+
+    with executor.activated():  # which sets the variable in this process
+        results, finished = run(executor, rows(*"abcdefghij"), done=look, compute="ray", workers=2)
     assert finished and len(results) == 10
     assert list(results.errors()) == [2] and "exit code 3" in results.errors()[2]
-    assert results[0].output["o"][2] == str(executor.flow.folder)
+    assert results[0].output["o"][2:] == [str(executor.flow.folder), SECRET[::-1]]
     assert results.printed[3] == "hello d\n"
     assert results[3].node_run_infos["node"].run_id == "r_node_3"
     assert len({r.output["o"][1] for n, r in results.items() if n != 2}) >= 2
-    assert not of_ray() - before
+    assert seen == [[]] * 10
+    (folder,) = folders
+    assert not shown(f"/pf-ray-{folder}")
+    assert not Path(f"/tmp/pf-ray-{folder}").exists()
     assert "ray" not in sys.modules
-
-
-def test_a_killed_node_costs_nothing(cluster, executor_of):
-    ended = threading.Semaphore(0)
-    killed = threading.Thread(target=lambda: [ended.acquire() for _ in range(40)] and cluster.do("kill"))
-    killed.start()
-    letters = [f"x{n}" for n in range(400)]
-    try:
-        results, finished = run(executor_of(SLOW), rows(*letters), done=ended.release, compute="ray://auto")
-    finally:
-        killed.join()
-        cluster.do("add")
-    assert finished
-    assert {n: r.output["o"] for n, r in results.items()} == {n: f"X{n}" for n in range(400)}
 
 
 def test_secrets_are_nowhere_to_be_seen(cluster, tmp_path):
@@ -163,10 +172,7 @@ def test_secrets_are_nowhere_to_be_seen(cluster, tmp_path):
     executor = load_executor(folder, provider=lambda name: connection)
     seen = []
 
-    def look():
-        seen.append([pid for pid, text in processes().items() if SECRET.encode() in text])
-
-    results, _ = run(executor, rows(*"abcd"), done=look, compute=cluster.client)
+    results, _ = run(executor, rows(*"abcd"), done=lambda: seen.append(shown(SECRET)), compute=cluster.client)
     assert [r.output["o"][1][::-1] for r in results.values()] == [SECRET] * 4
     assert seen == [[]] * 4
     written = [file for file in cluster.token.parent.rglob("*") if file.is_file() and not file.is_symlink()]
@@ -198,18 +204,26 @@ def test_ctrl_c_finishes_what_has_begun(cluster, executor_of):
     assert not results.errors()
 
 
-def test_ray_that_is_killed_ends_the_batch_with_a_reason(executor_of):
-    before = of_ray()
+def test_a_killed_node_costs_nothing(cluster, executor_of):
+    ended = threading.Semaphore(0)
+    killed = threading.Thread(target=lambda: [ended.acquire() for _ in range(40)] and cluster.do("kill"))
+    killed.start()
+    letters = [f"x{n}" for n in range(400)]
+    results, finished = run(executor_of(SLOW), rows(*letters), done=ended.release, compute="ray://auto")
+    killed.join()
+    assert finished
+    assert {n: r.output["o"] for n, r in results.items()} == {n: f"X{n}" for n in range(400)}
+
+
+def test_ray_that_is_killed_ends_the_batch_with_a_reason(executor_of, monkeypatch):
+    monkeypatch.setenv("RAY_gcs_rpc_server_reconnect_timeout_s", "5")  # it is a minute
 
     def kill():
+        folder = own_folder().encode()
         for pid, text in processes().items():
-            if pid not in before and b"gcs_server" in text.split(b"\0")[0]:
+            if b"gcs_server" in text.split(b"\0")[0] and folder in text:
                 os.kill(pid, signal.SIGKILL)
 
-    executor = executor_of("import time\n@tool\ndef node(x: str):\n    time.sleep(5 if x == 'b' else 0)")
-    start = time.monotonic()
-    try:
-        run(executor, rows(*"abcdef"), done=kill, compute="ray", workers=1)
-    except UserErrorException as error:
-        assert "Ray" in str(error)
-    assert time.monotonic() - start < 110
+    executor = executor_of("import time\n@tool\ndef node(x: str):\n    time.sleep(300 if x == 'b' else 0)")
+    with pytest.raises(UserErrorException, match="Ray cluster ended"):
+        run(executor, rows("a", "b"), done=kill, compute="ray", workers=1)
