@@ -34,6 +34,7 @@ class Decoder:
 
     def __init__(self, folder: Path, config: dict[str, Any]) -> None:
         self.session = open_session(folder / "model.onnx")
+        self.weights_bytes = sum(file.stat().st_size for file in folder.glob("model.onnx*"))
         names = {value.name for value in self.session.get_inputs()}
         self.cache_inputs = cache_inputs(self.session, config, folder)
         self.takes_positions = "position_ids" in names

@@ -6,15 +6,22 @@ from typing import Any
 
 
 class Speaker:
-    """Turns ids into text one at a time; a character that is still incomplete waits for its next token."""
+    """Turns ids into text one at a time; a character that is still incomplete waits for its next token.
 
-    def __init__(self, tokenizer: Any) -> None:
+    Special tokens are silent, but for one that is named ``shown``: a tool call can begin with it.
+    """
+
+    def __init__(self, tokenizer: Any, shown: str = "") -> None:
         self.tokenizer = tokenizer
+        self.shown = tokenizer.token_to_id(shown) if shown else None
+        self.shown_text = shown
         self.ids: list[int] = []
         # Text is decoded from a few tokens back: some tokenizers drop the space of a first token.
         self.start = self.spoken = 0
 
     def push(self, token: int) -> str:
+        if token == self.shown:
+            return self.shown_text
         self.ids.append(token)
         before = self.tokenizer.decode(self.ids[self.start : self.spoken])
         now = self.tokenizer.decode(self.ids[self.start :])
@@ -55,30 +62,3 @@ def overlap(text: str, stop: str) -> int:
         if text.endswith(stop[:size]):
             return size
     return 0
-
-
-class JsonWatch:
-    """Says when the text so far is one complete JSON object."""
-
-    def __init__(self) -> None:
-        self.depth = 0
-        self.in_string = self.escaped = self.complete = False
-
-    def push(self, text: str) -> int:
-        """How many characters of ``text`` belong to the object."""
-        for at, char in enumerate(text):
-            if self.escaped:
-                self.escaped = False
-            elif self.in_string:
-                self.escaped = char == "\\"
-                self.in_string = char != '"'
-            elif char == '"':
-                self.in_string = True
-            elif char in "{[":
-                self.depth += 1
-            elif char in "}]":
-                self.depth -= 1
-                if self.depth == 0:
-                    self.complete = True
-                    return at + 1
-        return len(text)

@@ -6,19 +6,18 @@ import pytest
 
 np = pytest.importorskip("numpy")
 
-from serve.engines.base import Sampling  # noqa: E402
-from serve.engines.sampling import pick  # noqa: E402
+from serve.engines.sampling import HEAD, Choice, draw, head, pick, weighed  # noqa: E402
 
 LOGITS = np.log(np.array([0.1, 0.6, 0.05, 0.25], dtype=np.float32))
 
 
-def drawn(top_p: float, temperature: float = 1.0, count: int = 4000) -> Counter[int]:
+def drawn(top_p: float, temperature: float = 1.0, top_k: int = 0, count: int = 4000) -> Counter[int]:
     random = np.random.default_rng(3)
-    return Counter(pick(LOGITS, Sampling(top_p=top_p), temperature, random).token for _ in range(count))
+    return Counter(pick(LOGITS, Choice(temperature, top_p, top_k), random).token for _ in range(count))
 
 
 def test_temperature_zero_takes_the_likeliest() -> None:
-    assert pick(LOGITS, Sampling(), 0.0, np.random.default_rng(0)).token == 1
+    assert pick(LOGITS, Choice(0.0), np.random.default_rng(0)).token == 1
 
 
 def test_tokens_are_drawn_as_often_as_they_are_likely() -> None:
@@ -37,10 +36,34 @@ def test_a_low_temperature_sharpens() -> None:
 
 
 def test_logprobs_are_those_of_the_model_whatever_the_temperature() -> None:
-    picked = pick(LOGITS, Sampling(logprobs=2), 0.0, np.random.default_rng(0))
+    picked = pick(LOGITS, Choice(0.0, logprobs=2), np.random.default_rng(0))
     assert picked.logprob == pytest.approx(np.log(0.6), abs=1e-5)
     assert [token for token, _ in picked.top] == [1, 3]
 
 
 def test_logprobs_are_not_computed_unasked() -> None:
-    assert pick(LOGITS, Sampling(), 0.0, np.random.default_rng(0)).top == ()
+    assert pick(LOGITS, Choice(0.0), np.random.default_rng(0)).top == ()
+
+
+@pytest.mark.parametrize(("top_k", "tokens"), [(1, {1}), (2, {1, 3}), (3, {0, 1, 3}), (9, {0, 1, 2, 3})])
+def test_top_k_keeps_the_likeliest_tokens_only(top_k: int, tokens: set[int]) -> None:
+    assert set(drawn(1.0, top_k=top_k)) == tokens
+
+
+def test_top_p_holds_in_a_vocabulary_larger_than_the_head_that_is_sorted_first() -> None:
+    flat = np.zeros(4 * HEAD, np.float32)
+    random = np.random.default_rng(1)
+    seen = {draw(flat, 0.5, 0, random) for _ in range(20_000)}
+    assert max(seen) < 2 * HEAD + 2 and len(seen) > 1.9 * HEAD
+
+
+def test_the_head_is_that_of_a_whole_sort() -> None:
+    values = np.random.default_rng(5).permutation(1000).astype(np.float32)
+    assert head(values, 70).tolist() == np.argsort(-values, kind="stable")[:70].tolist()
+
+
+def test_biases_and_penalties_leave_the_models_logits_alone() -> None:
+    before = LOGITS.copy()
+    after = weighed(LOGITS, {0: 5.0}, {1: 2, 3: 1}, frequency=1.0, presence=0.5)
+    assert (after - before).tolist() == pytest.approx([5.0, -2.5, 0.0, -1.5])
+    assert (before == LOGITS).all()

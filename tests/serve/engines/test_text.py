@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from serve.engines.text import JsonWatch, Speaker, StopWatch
+from serve.engines.text import Speaker, StopWatch
 
 tokenizers = pytest.importorskip("tokenizers")
 
@@ -53,19 +53,3 @@ def test_text_that_may_become_a_stop_string_waits() -> None:
     watch = StopWatch(("###",))
     assert watch.push("answer ##") == "answer "
     assert watch.push("x") == "##x"
-
-
-@pytest.mark.parametrize(
-    ("text", "length"),
-    [
-        ('{"a": 1} and more', 8),
-        ('{"a": {"b": [1, 2]}}tail', 20),
-        ('{"brace": "}"} tail', 14),
-        (r'{"quote": "\"}"} tail', 16),
-        ('{"open": 1', None),
-    ],
-)
-def test_the_end_of_a_json_object_is_seen(text: str, length: int | None) -> None:
-    watch = JsonWatch()
-    assert watch.push(text) == (len(text) if length is None else length)
-    assert watch.complete is (length is not None)
