@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from catalog.assets import Asset
+from catalog.assets import LOCK, Asset
 from promptflow.exceptions import ValidationException, WorkspaceError
 from promptflow.workspace import Workspace
 from promptflow.workspace.atomic import file_error, make_folder
@@ -64,26 +64,39 @@ class Contents:
     def claim(self, blob: Blob) -> bool:
         """Note what blobs a content is made of; False if one is gone. To be called inside ``write(lock=LOCK)``.
 
-        Whoever deletes blobs does it in such a transaction, too: what is there now stays there.
+        Blobs are deleted in such a transaction, too: what is there now stays there.
         """
-        made_of = self._blobs(blob.digest, blob.kind)
-        if not all(self.workspace.blobs.has(digest) for digest in made_of):
+        blobs = self.workspace.blobs
+        if not blobs.has(blob.digest):
+            return False
+        inside = [] if blob.kind == FILE else [one.digest for _, one, _ in blobs.files(blob.digest)]
+        made_of = sorted({blob.digest, *inside})
+        if not all(map(blobs.has, made_of)):
             return False
         rows = [{"content": blob.digest, "blob": digest} for digest in made_of]
         self.workspace.store.put_many("asset_blobs", rows, keep=())
         return True
 
-    def drop(self, digest: str) -> None:
-        """Forget a content that no asset has any more, and its blobs that no other one is made of. Inside such a
-        transaction, too."""
+    def forget(self, digest: str) -> list[str]:
+        """Forget what a content is made of, if no asset has it any more: its blobs. Inside such a transaction, too."""
         store = self.workspace.store
-        mine = [row["blob"] for row in store.list("asset_blobs", where={"content": digest})]
+        if store.list("assets", where={"digest": digest}, limit=1):
+            return []
+        blobs = [row["blob"] for row in store.list("asset_blobs", where={"content": digest})]
         store.delete_where("asset_blobs", {"content": digest})
-        for blob in mine:
-            named = store.list("blobs", where={"digest": blob}, limit=1)
-            if not named and not store.list("asset_blobs", where={"blob": blob}, limit=1):
-                self.workspace.blobs.delete(blob)
-        shutil.rmtree(self._place(digest), ignore_errors=True)
+        return blobs
+
+    def sweep(self, digest: str, blobs: Sequence[str]) -> None:
+        """Delete blobs of a forgotten content that nothing else is made of. Not in the transaction that forgot it: had
+        that one failed, rows would be left without their bytes."""
+        store = self.workspace.store
+        with self.workspace.db.write(lock=LOCK):
+            for blob in blobs:
+                wanted = store.list("asset_blobs", where={"blob": blob}, limit=1)
+                if not wanted and not store.list("blobs", where={"digest": blob}, limit=1):
+                    self.workspace.blobs.delete(blob)
+            if digest in blobs and not store.list("assets", where={"digest": digest}, limit=1):
+                shutil.rmtree(self._place(digest), ignore_errors=True)
 
     def lay_out(self, asset: Asset) -> Path:
         """The content as a file or folder under its own name, made in the workspace when it is first asked for.
@@ -112,10 +125,6 @@ class Contents:
             self.workspace.blobs.copy_file(asset.digest, target)
         else:
             self.workspace.blobs.copy_folder(asset.digest, target)
-
-    def _blobs(self, digest: str, form: str) -> list[str]:
-        inside = [] if form == FILE else [blob.digest for _, blob, _ in self.workspace.blobs.files(digest)]
-        return sorted({digest, *inside})
 
     def _place(self, digest: str) -> Path:
         return self.workspace.home / _FOLDER / digest[:2] / digest

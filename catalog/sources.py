@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import shutil
 import tempfile
@@ -33,6 +34,11 @@ class Source:
     run: str = ""
 
 
+def is_url(text: str) -> bool:
+    """Whether it names something else than a path on this machine."""
+    return bool(_URL.match(text) or _ASSET.match(text) or text.startswith(("runs:/", "file:")))
+
+
 @contextlib.contextmanager
 def opened(text: str, folder: Path, workspace: Workspace) -> Iterator[Source]:
     """The files that ``text`` names, for as long as the block lasts. Relative paths are relative to ``folder``."""
@@ -48,7 +54,7 @@ def opened(text: str, folder: Path, workspace: Workspace) -> Iterator[Source]:
             yield Source(path, text)
     else:
         path = Path(unquote(text[7:]) if text.startswith("file://") else text.removeprefix("file:")).expanduser()
-        yield Source(_existing(folder / path), str(folder / path))
+        yield Source(_existing(folder / path), os.path.abspath(folder / path))
 
 
 def _of_run(text: str, workspace: Workspace) -> Source | None:

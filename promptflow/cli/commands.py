@@ -63,6 +63,21 @@ COMMANDS: dict[str, Group | Verb] = {
             "delete": Verb("promptflow.cli.connection:DELETE", "Delete a connection."),
         },
     ),
+    "model": Group(
+        "Register models: versions, aliases, stages, lineage.",
+        {
+            "create": Verb("catalog.cli.model_create:CREATE", "Register a model from a YAML file or a path."),
+            "list": Verb("catalog.cli.model:LIST", "List registered models, or the versions of one."),
+            "show": Verb("catalog.cli.model:SHOW", "Show a version of a model: digest, tags, lineage, card."),
+            "download": Verb("catalog.cli.model:DOWNLOAD", "Write the files of a version to a folder."),
+            "update": Verb(
+                "catalog.cli.model_create:UPDATE", "Change stage, tags, description or aliases of a version."
+            ),
+            "archive": Verb("catalog.cli.model:ARCHIVE", "Hide a version or a model from lists."),
+            "restore": Verb("catalog.cli.model:RESTORE", "Bring an archived version or model back."),
+            "delete": Verb("catalog.cli.model:DELETE", "Delete a version and its files for good."),
+        },
+    ),
     "config": Group(
         "Settings of the workspace and of a project.",
         {
