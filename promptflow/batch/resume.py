@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from promptflow.executor.loader import Executor
 
 _ABSOLUTE = Path("/")  # the images in records have absolute paths
+_OF_LINE, _OF_NODE = (tuple(field.name for field in fields(cls)) for cls in (FlowRunInfo, RunInfo))
 _UNREADABLE = (KeyError, TypeError, ValueError, PromptflowException)
 
 
@@ -112,34 +113,35 @@ def previous_lines(folder: RunFolder, executor: Executor, run_id: str) -> Iterat
 def _line_result(
     record: Mapping[str, Any], nodes: Mapping[str, RunInfo], executor: Executor, old: str, new: str
 ) -> LineResult:
-    record = load_images(dict(record), _ABSOLUTE, record.get("message_format") or "basic")
     info = _flow_info(record, old, new)
     references = _aggregation_inputs(executor, nodes) if info.status is Status.Completed else {}
     return LineResult(info.output, references, info, nodes)
 
 
 def _flow_info(record: Mapping[str, Any], old: str, new: str) -> FlowRunInfo:
-    values = _values(record, FlowRunInfo)
+    values = _values(record, _OF_LINE)
     values["run_id"] = record["run_id"].replace(old, new, 1)
     values["parent_run_id"] = values["root_run_id"] = new
     return FlowRunInfo(**values)
 
 
 def _node(record: Mapping[str, Any], old: str, new: str) -> RunInfo:
-    values = _values(load_images(dict(record), _ABSOLUTE, record.get("message_format") or "basic"), RunInfo)
+    values = _values(record, _OF_NODE)
     for name in ("run_id", "flow_run_id", "parent_run_id"):
         if values.get(name):
             values[name] = values[name].replace(old, new, 1)
     return RunInfo(**values)
 
 
-def _values(record: Mapping[str, Any], cls: type) -> dict[str, Any]:
-    values: dict[str, Any] = {field.name: record.get(field.name) for field in fields(cls)}
+def _values(record: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+    values: dict[str, Any] = {name: record.get(name) for name in names}
     values["status"] = Status(record["status"])
     for name in ("start_time", "end_time"):
         if values[name]:
             values[name] = datetime.fromisoformat(values[name]).astimezone(UTC).replace(tzinfo=None)
-    values["message_format"] = record.get("message_format") or "basic"
+    message_format = values["message_format"] = record.get("message_format") or "basic"
+    for name in ("inputs", "output"):
+        values[name] = load_images(values[name], _ABSOLUTE, message_format)
     return values
 
 

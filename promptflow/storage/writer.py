@@ -51,6 +51,8 @@ class RunWriter(RunFolder):
         is_small = lines <= SMALL
         self.batch_size = 1 if is_small else BATCH_SIZE
         write_whole(self.path / "meta.json", to_json({"batch_size": self.batch_size}))
+        for name in (INPUTS, OUTPUTS, OUTPUT_FILE):  # of an earlier attempt: two of them may be one file
+            (self.path / name).unlink(missing_ok=True)
         self._files = LineFiles(self.path) if is_small else None
         self._inputs = SortedLines(self.path / INPUTS)
         # In a large run, both files of outputs are one: they say the same unless there are images.
