@@ -116,6 +116,46 @@ nodes:
   source: {type: code, path: ask.py}
   inputs: {text: "${first.output}", url: MODEL_URL}
 """
+# Some rows fail, and the others are summed up.
+GRADING = """
+inputs:
+  question: {type: string}
+  n: {type: int}
+outputs:
+  answer: {type: int, reference: "${grade.output}"}
+nodes:
+- name: grade
+  type: python
+  source: {type: code, path: grade.py}
+  inputs: {question: "${inputs.question}", n: "${inputs.n}", url: MODEL_URL}
+- name: total
+  type: python
+  source: {type: code, path: total.py}
+  inputs: {grades: "${grade.output}"}
+  aggregation: true
+"""
+GRADE = """
+from ask import ask
+
+from promptflow.core import tool
+
+
+@tool
+def grade(question: str, n: int, url: str) -> int:
+    answer = ask(question, url)
+    if n == 3:
+        raise ValueError("no grade for this one")
+    return len(answer)
+"""
+TOTAL = """
+from promptflow.core import log_metric, tool
+
+
+@tool
+def total(grades: list):
+    log_metric("total", sum(grade for grade in grades if grade))
+    log_metric("lines", len(grades))
+"""
 ASK = """
 import http.client
 import json
@@ -195,6 +235,10 @@ FILES = {
     "calls/second.jinja2": "user:\nsecond {{text}}\n",
     "blocking/flow.dag.yaml": BLOCKING,
     "blocking/ask.py": ASK,
+    "grading/flow.dag.yaml": GRADING,
+    "grading/ask.py": ASK,
+    "grading/grade.py": GRADE,
+    "grading/total.py": TOTAL,
     "eval/flow.dag.yaml": EVALUATION,
     "eval/grade.py": "from promptflow.core import tool\n\n\n@tool\ndef grade(question: str, answer: str) -> float:\n"
     "    return 1.0 if question[:3].lower() in answer.lower() else 0.0\n",

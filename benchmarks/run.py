@@ -14,6 +14,7 @@ from collections.abc import Callable
 
 from benchmarks.bench import WORK, Bench
 from benchmarks.cached import cached
+from benchmarks.faults import faults
 from benchmarks.figures import Figure, show
 from benchmarks.in_process import in_process
 from benchmarks.llm_batch import llm_batch
@@ -35,6 +36,7 @@ PARTS: tuple[Callable[[Bench], list[Figure]], ...] = (
     cached,
     million,
     unused,
+    faults,
 )
 
 
