@@ -38,7 +38,11 @@ def node(x: str):
 
 @pytest.fixture
 def task(executor_of):
-    executor = load_executor(executor_of(CODE).flow.folder)
+    return task_of(executor_of(CODE))
+
+
+def task_of(flow_of):
+    executor = load_executor(flow_of.flow.folder)
     setup = setup_of(Batch(executor, iter(()), Results(), "r", RunOptions()))
     return Task(setup, 1, executor.prefers_async, executor.flow.id, str(executor.flow.folder))
 
@@ -79,6 +83,23 @@ def test_lines_run_where_the_flow_is(task):
     nodes = [event[1] for event in events if event[0] == "node"]
     assert sorted(info.index for info in nodes) == [0, 1, 2]
     assert results[0].node_run_infos == {}  # told already
+
+
+def test_lines_that_wait_for_models_run_together(executor_of):
+    code = """
+    import asyncio
+    together = 0
+    @tool
+    async def node(x: str):
+        global together
+        together += 1
+        while together < 8:
+            await asyncio.sleep(0.01)
+        return x
+    """
+    task = replace(task_of(executor_of(code)), at_once=8)
+    assert task.prefers_async
+    assert len(results_of(in_worker(task, rows(*"abcdefgh")))) == 8
 
 
 def test_a_row_that_ends_its_process_fails_alone(task):
