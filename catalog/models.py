@@ -73,9 +73,10 @@ def _builtin(name: str) -> ModelRef:
     # They come with the package of engines, which is above this one: by name only.
     spec = importlib.util.find_spec("serve")
     places = list(spec.submodule_search_locations or ()) if spec is not None else []
+    own = name.removeprefix(BUILTIN)
     for place in places:
-        folder = Path(place, "engines", "builtin", name.removeprefix(BUILTIN))
-        if "/" not in name.removeprefix(BUILTIN) and folder.is_dir():
+        folder = Path(place, "engines", "builtin", own)
+        if folder.name == own and folder.is_dir():
             return ModelRef(name, "builtin", folder)
     raise ModelNotFoundError(f"No model called {name} comes with promptflow.", hint="builtin/intent-mini does")
 

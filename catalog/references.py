@@ -17,6 +17,8 @@ _FORMS = (
     r"(?:azureml:|workspace/)?(?P<name>[^/:@]+)@(?P<alias>[^/:@]+)",
     r"(?:azureml:|workspace/)?(?P<name>[^/:@]+)",
 )
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+_OURS = ("workspace/", "builtin/", "fake/")
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,11 @@ class Reference:
     version: str = ""
     alias: str = ""
     registry: str = ""
+
+
+def is_hub_id(text: str) -> bool:
+    """Whether it has the form of a model's id on the hub, ``organisation/name``."""
+    return bool(_HUB_ID.fullmatch(text)) and not text.startswith(_OURS)
 
 
 def parse_reference(text: str, kind: str = "model") -> Reference:

@@ -58,17 +58,22 @@ class Registry:
                 blob = self.contents.put(source.path)  # a blob of it was deleted meanwhile
         raise WorkspaceError(f"The files of {spec.name} were deleted while they were being kept.", hint="try again")
 
-    def create_from_files(self, name: str, files: Sequence[File], **fields: Any) -> Asset:
-        """Register a folder whose files are in the workspace's blobs already, as an upload leaves them.
+    def create_from_files(
+        self, name: str, files: Sequence[File], *, edges: Sequence[Edge] = (), **fields: Any
+    ) -> Asset:
+        """Register a folder whose files are in the workspace's blobs already, as an upload leaves them. ``fields``: of
+        Asset. The ``made`` of edges is filled in."""
+        content = _content(self.contents.put_files(files))
+        return self.keep(
+            Asset(KIND, name, **{"version": "", "type": "custom_model", "path": name, **fields, **content}), edges
+        )
 
-        ``fields``: of Asset, and ``edges`` of lineage whose ``made`` is filled in.
-        """
-        edges = fields.pop("edges", [])
-        blob = self.contents.put_files(files)
-        asset = Asset(KIND, name, **{"version": "", "type": "custom_model", "path": name, **fields, **_content(blob)})
-        kept = self._keep(asset, blob, edges, ())
+    def keep(self, asset: Asset, edges: Sequence[Edge] = ()) -> Asset:
+        """Register a version whose content is in the workspace's blobs already."""
+        kept = self._keep(asset, Blob(asset.digest, asset.size, asset.form), edges, ())
         if kept is None:
-            raise WorkspaceError(f"Files of {name} are not in {self.workspace.blobs.place}.", hint="upload them again")
+            place = self.workspace.blobs.place
+            raise WorkspaceError(f"Files of {asset.name} are not in {place} any more.", hint="try again")
         return kept
 
     def get(self, reference: str | Reference) -> Asset:
