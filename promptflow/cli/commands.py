@@ -79,6 +79,15 @@ COMMANDS: dict[str, Group | Verb] = {
             "delete": Verb("catalog.cli.model:DELETE", "Delete a version and its files for good."),
         },
     ),
+    "cache": Group(
+        "The results of nodes that are kept for later runs.",
+        {
+            "stats": Verb("promptflow.cli.cache:STATS", "Show how many results are kept, and their size."),
+            "list": Verb("promptflow.cli.cache:LIST", "List kept results, those used last first."),
+            "clear": Verb("promptflow.cli.cache:CLEAR", "Remove all of them."),
+            "prune": Verb("promptflow.cli.cache:PRUNE", "Remove those that were not used for longest."),
+        },
+    ),
     "config": Group(
         "Settings of the workspace and of a project.",
         {

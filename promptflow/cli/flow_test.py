@@ -40,6 +40,7 @@ def test(args: Namespace, out: Output) -> None:
                 init=args.init,
                 streaming=False,
                 output_path=args.detail,
+                cache=args.cache,
             )
             result = whole(result)
     if isinstance(result, (dict, list)):
@@ -89,6 +90,11 @@ def _arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--collection", help="The collection of traces that this test belongs to.")
     parser.add_argument(
         "--detail", metavar="FOLDER", help="Where to keep the records of the test (<flow>/.promptflow)."
+    )
+    parser.add_argument(
+        "--cache",
+        choices=("auto", "read", "refresh", "off"),
+        help="Reuse results of nodes (off, or what PF_CACHE says).",
     )
     parser.add_argument("--record", metavar="FILE", help="Keep every model call in this file, the tape.")
     parser.add_argument(

@@ -17,6 +17,7 @@ from promptflow.workspace import Workspace
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+    from promptflow.client.cache import CacheOperations
     from promptflow.client.connections import ConnectionOperations
     from promptflow.client.runs import RunOperations
     from promptflow.client.tools import ToolOperations
@@ -63,6 +64,12 @@ class PFClient:
         from promptflow.client.traces import TraceOperations  # needs the database
 
         return TraceOperations(self.workspace)
+
+    @cached_property
+    def cache(self) -> CacheOperations:
+        from promptflow.client.cache import CacheOperations  # SQLite
+
+        return CacheOperations(self.workspace)
 
     def test(
         self,

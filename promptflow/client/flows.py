@@ -34,7 +34,10 @@ class FlowOperations:
         init: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> Any:
-        """Run the flow, or one node, once; see `PFClient.test`. ``streaming=False`` joins generators to text."""
+        """Run the flow, or one node, once; see `PFClient.test`. ``streaming=False`` joins generators to text.
+
+        ``cache``: auto, read or refresh; off without it, unless PF_CACHE says otherwise.
+        """
         result = test_flow(
             self._workspace,
             flow,
@@ -46,6 +49,7 @@ class FlowOperations:
             code=kwargs.get("code"),
             streaming=kwargs.get("streaming", True),
             output_path=kwargs.get("output_path"),
+            cache=kwargs.get("cache"),
         )
         return result.output
 

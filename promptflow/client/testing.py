@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -36,6 +38,7 @@ def test_flow(
     code: str | PathLike[str] | None = None,
     streaming: bool = True,
     output_path: str | PathLike[str] | None = None,
+    cache: str | None = None,
 ) -> LineResult:
     """Run the flow once, or one node of it. Raises UserErrorException when it fails.
 
@@ -52,7 +55,7 @@ def test_flow(
             workspace=workspace,
         )
     definition = executor.flow
-    with executor.activated(), traced_as(_name(flow)):
+    with _caching(executor, cache, workspace), executor.activated(), traced_as(_name(flow)):
         if definition.kind != "dag":
             result = executor.run_line(dict(inputs or {}), streaming=streaming and definition.kind == "prompty")
         elif node:
@@ -69,6 +72,16 @@ def test_flow(
     if result.exception is not None:
         raise _failure(result.exception)
     return result
+
+
+def _caching(executor: Executor, mode: str | None, workspace: Workspace) -> AbstractContextManager[None]:
+    """The node cache, if asked for: a test is to see what the model says now."""
+    if mode is None and not os.environ.get("PF_CACHE"):
+        return nullcontext()
+    from promptflow.batch.options import RunOptions  # few tests use the cache
+    from promptflow.executor.caching import caching
+
+    return caching(executor, RunOptions.of({"cache": mode}).cache, workspace)
 
 
 test_flow.__test__ = False  # type: ignore[attr-defined]  # no test, whatever pytest thinks of its name

@@ -11,6 +11,7 @@ from promptflow.contracts.tool import ToolType
 from promptflow.exceptions import ValidationException
 from promptflow.executor.cachekey import NotCacheable, may_repeat
 from promptflow.executor.steps import Step
+from promptflow.tape.current import current
 from promptflow.workspace import Workspace
 from promptflow.workspace.sizes import parse_size
 
@@ -23,9 +24,11 @@ DEFAULT_MAX_SIZE = 10**9
 def caching(executor: Any, mode: str, workspace: Workspace) -> Iterator[None]:
     """Inside, nodes of the executor's flow take results from the workspace's cache and keep theirs in it.
 
-    ``mode``: auto does both, read only the first, refresh only the second, off neither.
+    ``mode``: auto does both, read only the first, refresh only the second, off neither. A tape needs every call:
+    where there is one, nothing is taken from the cache.
     """
-    chosen = [] if mode == OFF else list(_chosen(executor))
+    is_off = mode == OFF or (mode != REFRESH and current() is not None)
+    chosen = [] if is_off else list(_chosen(executor))
     if not chosen:
         yield
         return
