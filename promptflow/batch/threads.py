@@ -15,6 +15,7 @@ from promptflow.executor.guarded import failed_line, line_timeout, run_line
 from promptflow.executor.line import now
 from promptflow.executor.output import line_output
 from promptflow.executor.threads import start_daemon
+from promptflow.llm.pressure import more_time
 
 if TYPE_CHECKING:
     from promptflow.batch.engine import Batch
@@ -36,6 +37,10 @@ class _Worker:
     started: float = 0.0
     start: datetime | None = None
 
+    def give_time(self, seconds: float) -> None:
+        """So long its line waited for the limits of a connection."""
+        self.started += seconds
+
 
 def start_threads(batch: Batch) -> Callable[[], float]:
     """Start the workers. The returned function, called again and again, gives up lines that are out of time and
@@ -49,6 +54,7 @@ def start_threads(batch: Batch) -> Callable[[], float]:
             worker.thread = start_daemon(f"batch-{len(workers)}", partial(work, worker))
 
     def work(worker: _Worker) -> None:
+        more_time.set(worker.give_time)
         try:
             while (line := batch.next_line()) is not None:
                 number, row = line

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from promptflow.contracts.run import LineResult
 from promptflow.executor.guarded import failed_line, line_exit, line_timeout
 from promptflow.executor.line import Attempt, now
+from promptflow.llm.pressure import more_time
 
 if TYPE_CHECKING:
     from promptflow.executor.loader import Executor
@@ -17,9 +19,11 @@ if TYPE_CHECKING:
 async def run_line_async(
     executor: Executor, number: int, row: Mapping[str, Any], run_id: str, attempt: Attempt, seconds: float
 ) -> LineResult:
-    """Run one line on this loop, for at most ``seconds``."""
+    """Run one line on this loop, for at most ``seconds`` and what it waits for the limits of connections."""
     start = now()
     limit = asyncio.timeout(seconds)
+    loop = asyncio.get_running_loop()
+    more_time.set(lambda more: _later(loop, limit, more))
     try:
         async with limit:
             return await executor.run_line_async(row, index=number, run_id=run_id, attempt=attempt)
@@ -30,3 +34,14 @@ async def run_line_async(
     except Exception as error:
         failure = error
     return failed_line(executor, row, number, run_id, failure, start)
+
+
+def _later(loop: asyncio.AbstractEventLoop, limit: asyncio.Timeout, seconds: float) -> None:
+    loop.call_soon_threadsafe(_extend, limit, seconds)
+
+
+def _extend(limit: asyncio.Timeout, seconds: float) -> None:
+    until = limit.when()
+    if until is not None and not limit.expired():
+        with suppress(RuntimeError):  # the line has ended meanwhile
+            limit.reschedule(until + seconds)

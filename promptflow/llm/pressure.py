@@ -1,12 +1,15 @@
-"""Who is told when a model's server is asked too much: batches, which then run fewer lines at once."""
+"""Who is told when a model's server is asked too much: batches, which then run fewer lines at once, and lines, whose
+timeout does not count the wait for a place among the requests of a minute."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 
 Told = Callable[[float | None], None]  # gets the seconds that the server asked to wait, if it did
 _watchers: list[Told] = []
+more_time: ContextVar[Callable[[float], None] | None] = ContextVar("promptflow_more_time", default=None)
 
 
 @contextmanager
@@ -22,3 +25,10 @@ def watching(told: Told) -> Iterator[None]:
 def tell(retry_after: float | None = None) -> None:
     for told in tuple(_watchers):
         told(retry_after)
+
+
+def give_time(seconds: float) -> None:
+    """What runs in this context gets so much longer."""
+    give = more_time.get()
+    if give is not None:
+        give(seconds)

@@ -29,7 +29,8 @@ _SAME_CLOCK = 30.0  # seconds
 _FIRST_TOKENS_PER_BYTE = 0.3
 _MOST_FIRST_TOKENS = 4000.0  # an image is many bytes and few tokens
 _LEARNS = 0.1
-_TRIES = 40
+_TRIES = 60  # at the lock, in about a second
+_LONGEST_PAUSE = 0.02  # seconds
 _logger = logging.getLogger(__name__)
 _all = threading.Lock()
 _throttles: dict[tuple[Any, ...], Throttle] = {}
@@ -58,10 +59,9 @@ class Throttle:
         return tokens if self._has_learned else min(tokens, _MOST_FIRST_TOKENS)
 
     def reserve(self, tokens: float) -> float:
-        """Take a place for a request; seconds until it may be sent."""
+        """Take a place for a request: when it may be sent, by `time.monotonic`."""
         with self._entry():
-            now = time.monotonic()
-            return self._ledger.reserve(now, tokens) - now
+            return self._ledger.reserve(time.monotonic(), tokens)
 
     def settle(self, size: int, reserved: float, tokens: float) -> None:
         """A request of ``size`` bytes was of so many tokens; 0 if the server took none."""
@@ -133,10 +133,12 @@ def _open(file: Path, cells: int) -> int:
 
 def _hold(fd: int) -> bool:
     """Lock the file. Who holds it does so for microseconds, unless it was stopped: then it is not waited for."""
+    pause = 0.0001
     for _ in range(_TRIES):
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return True
         except BlockingIOError:
-            time.sleep(0.0005)
+            time.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
     return False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -168,8 +169,9 @@ async def _throttled(once: Callable[[], Awaitable[T]], target: Endpoint, throttl
     if pauses:
         await turn(target.place)
     reserved = throttle.estimate(size)
-    wait = throttle.reserve(reserved)
+    wait = throttle.reserve(reserved) - time.monotonic()
     if wait > 0:
+        pressure.give_time(wait)
         if wait > _LONG_WAIT:
             pressure.tell(wait)
         await asyncio.sleep(wait)

@@ -67,6 +67,12 @@ def no_pauses_from_before() -> Iterator[None]:
 
 
 @pytest.fixture
+def limited(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ask for it before ``executor``: connections are looked up when a flow is loaded."""
+    monkeypatch.setenv("BUSY_REQUESTS_PER_MINUTE", "600")  # 10 a second
+
+
+@pytest.fixture
 def executor(tmp_path: Path, model_server: ModelServer, monkeypatch: pytest.MonkeyPatch) -> Executor:
     monkeypatch.setenv("BUSY_API_KEY", "k")
     monkeypatch.setenv("BUSY_BASE_URL", model_server.base_url)
@@ -131,11 +137,29 @@ def test_a_model_that_is_down_fails_every_line_at_once(executor: Executor, model
     assert "Connection error" in results.errors()[0]
 
 
-def test_limits_of_a_connection_hold_in_workers(
-    executor: Executor, model_server: ModelServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("BUSY_REQUESTS_PER_MINUTE", "600")  # 10 a second
+def test_limits_of_a_connection_hold_in_workers(limited: None, executor: Executor, model_server: ModelServer) -> None:
     started = time.monotonic()
     results = run(executor, 15, workers=2)
     assert not results.errors()
     assert time.monotonic() - started >= 1
+
+
+SYNC = """
+from promptflow.connections import OpenAIConnection
+from promptflow.core import tool
+from promptflow.tools.openai import chat
+
+@tool
+def node(x: str, url: str = {url!r}):
+    connection = OpenAIConnection("k", base_url=url, requests_per_minute=600, name="sync")
+    return chat(connection, "user:\\n" + x, model="m")
+"""
+
+
+@pytest.mark.parametrize("kind", ["llm", "python"])
+def test_waiting_for_a_limit_does_not_count_for_the_timeout_of_a_line(
+    limited: None, executor: Executor, model_server: ModelServer, executor_of: Any, kind: str
+) -> None:
+    flow = executor if kind == "llm" else executor_of(SYNC.format(url=model_server.base_url))
+    results = run(flow, 25, concurrency=25, line_timeout=1.5)  # the last ones wait two seconds
+    assert not results.errors() and len(results) == 25
