@@ -4,33 +4,47 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from promptflow.exceptions import ValidationException
 from promptflow.workspace.plugins import Registry
 from serve.engines.base import Engine
+from serve.engines.kinds import kind_of
 
 BUILTIN = Path(__file__).parent / "builtin"
 
-engines: Registry[Callable[[str], Engine]] = Registry("engine", group="promptflow.engines")
+# A factory gets the model's name, its folder, and the options that are this engine's own.
+engines: Registry[Callable[..., Engine]] = Registry("engine", group="promptflow.engines")
 
 
 @engines.register("fake")
-def _fake(model: str) -> Engine:
+def _fake(model: str, folder: Path | None = None, **options: Any) -> Engine:
     from serve.engines.fake import EchoEngine
 
     return EchoEngine(model)
 
 
 @engines.register("onnx")
-def _onnx(model: str) -> Engine:
+def _onnx(model: str, folder: Path, **options: Any) -> Engine:
     from serve.engines.onnx import OnnxEngine
 
-    return OnnxEngine(model, find_folder(model))
+    return OnnxEngine(model, folder, **options)
 
 
-def open_engine(model: str) -> Engine:
-    """The engine for ``builtin/NAME``, ``fake/NAME`` or a folder with a ``model.onnx``; not loaded yet."""
-    return engines.get("fake" if model.startswith("fake/") else "onnx")(model)
+@engines.register("transformers")
+def _transformers(model: str, folder: Path, **options: Any) -> Engine:
+    from serve.engines.transformers import TransformersEngine
+
+    return TransformersEngine(model, folder, **options)
+
+
+def open_engine(model: str, kind: str = "", folder: Path | None = None, **options: Any) -> Engine:
+    """The engine for a model, not loaded yet. ``model`` is what it will be called: ``builtin/NAME``, ``fake/NAME``, a
+    folder, or any name together with its ``folder``. ``kind`` names the engine; by default what fits the folder."""
+    if kind == "fake" or (not kind and model.startswith("fake/")):
+        return engines.get("fake")(model, **options)
+    place = find_folder(model) if folder is None else folder
+    return engines.get(kind or kind_of(place))(model, place, **options)
 
 
 def builtin_models() -> list[str]:
@@ -41,11 +55,8 @@ def builtin_models() -> list[str]:
 def find_folder(model: str) -> Path:
     """The folder of ``model``: one of ours by name, else a path."""
     folder = BUILTIN / model.removeprefix("builtin/") if model.startswith("builtin/") else Path(model).expanduser()
-    if (folder / "model.onnx").is_file():
+    if folder.is_dir():
         return folder
-    if model.startswith("builtin/") or not folder.is_dir():
-        raise ValidationException(
-            f"There is no model '{model}'.",
-            hint=f"give one of {', '.join(builtin_models())}, or a folder that holds model.onnx",
-        )
-    raise ValidationException(f"The folder {folder} holds no model.onnx.", hint="export the model to ONNX first")
+    raise ValidationException(
+        f"There is no model '{model}'.", hint=f"give one of {', '.join(builtin_models())}, or the folder of a model"
+    )

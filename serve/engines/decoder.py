@@ -32,9 +32,11 @@ class CacheInput:
 class Decoder:
     """``run`` is one pass over new tokens. Prompts are padded on the left, so the last position counts for all rows."""
 
-    def __init__(self, folder: Path, config: dict[str, Any]) -> None:
-        self.session = open_session(folder / "model.onnx")
-        self.weights_bytes = sum(file.stat().st_size for file in folder.glob("model.onnx*"))
+    def __init__(self, file: Path, config: dict[str, Any]) -> None:
+        folder = file.parent
+        self.session = open_session(file)
+        # Weights over 2 GB stand beside the graph, in files whose names begin with its name.
+        self.weights_bytes = sum(part.stat().st_size for part in folder.glob(f"{file.name}*"))
         names = {value.name for value in self.session.get_inputs()}
         self.cache_inputs = cache_inputs(self.session, config, folder)
         self.takes_positions = "position_ids" in names

@@ -53,6 +53,9 @@ class DecodingEngine(Engine):
         if not self._open:
             raise EngineClosedError(f"The model '{self.model}' is not loaded.")
         row = await self.prompts.row(request)
+        if row.limit <= 0:
+            yield Piece("", len(row.prompt), 0, "length")
+            return
         row.adapter = self._adapter(request.adapter)
         self.tally.asked += 1
         self.tally.prompt_tokens += len(row.prompt)

@@ -13,6 +13,7 @@ from serve.engines.base import EngineClosedError, Stats
 from serve.engines.batch import Batch, extend, join, keep, pad_prompts
 from serve.engines.decoder import Decoder
 from serve.engines.decoding import DecodingEngine, deliver
+from serve.engines.kinds import onnx_file
 from serve.engines.prompts import Prompts, read_json
 from serve.engines.row import Row
 
@@ -36,7 +37,10 @@ class OnnxEngine(DecodingEngine):
     def load(self) -> None:
         config = read_json(self.folder / "config.json")
         tokenizer = read_tokenizer(self.folder)
-        self.decoder = Decoder(self.folder, config)
+        file = onnx_file(self.folder)
+        if file is None:
+            raise ValidationException(f"The folder {self.folder} holds no model.onnx.", hint="export the model to ONNX")
+        self.decoder = Decoder(file, config)
         self.context = int(config.get("max_position_embeddings") or config.get("n_positions") or 2048)
         size = int(config.get("vocab_size") or tokenizer.get_vocab_size())
         self.prompts = Prompts(self.model, self.folder, tokenizer, self.context, size)

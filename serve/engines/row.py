@@ -85,10 +85,6 @@ class Row:
 
     def take(self, logits: Any) -> None:
         """Choose from the ``logits`` (float32 [vocabulary]) that the model made of all so far."""
-        if self.limit <= 0:
-            self.finish = "length"
-            self._piece = Piece("", len(self.prompt), 0, self.finish)
-            return
         allowed = None
         if self._weighs:
             penalties = self.sampling.frequency_penalty, self.sampling.presence_penalty

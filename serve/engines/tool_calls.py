@@ -14,6 +14,7 @@ from typing import Any
 
 from promptflow.exceptions import ValidationException
 from serve.engines.base import ToolCall
+from serve.engines.guide import spaced
 from serve.engines.text import overlap
 
 Named = tuple[str, str]  # a function's name, and its arguments as JSON text
@@ -32,7 +33,7 @@ class ToolFormat:
     def grammar(self, tools: Sequence[Mapping[str, Any]], many: bool, special: int | None = None) -> str:
         """Lark for an answer that is nothing but calls of ``tools``. ``special``: the opener's token, if it is one that
         text cannot spell."""
-        schema = {"anyOf": [self._call(function_of(tool)) for tool in tools]}
+        schema = spaced({"anyOf": [self._call(function_of(tool)) for tool in tools]})
         open_ = json.dumps(self.opener) if special is None else f"<[{special}]>"
         close = json.dumps(self.closer)
         if self.read is read_list:

@@ -58,7 +58,7 @@ def test_rows_of_different_lengths_do_not_see_each_other(tiny: Engine) -> None:
 
 
 def test_sizes_that_the_graph_leaves_open_come_from_the_config() -> None:
-    decoder = Decoder(FOLDER, {"hidden_size": 4, "num_attention_heads": 1})
+    decoder = Decoder(FOLDER / "model.onnx", {"hidden_size": 4, "num_attention_heads": 1})
     assert [value.shape for value in decoder.empty_cache(3)] == [(3, 1, 0, 4)] * 2
     assert decoder.empty_cache(1)[0].dtype == np.float16
     assert decoder.merged and not decoder.takes_positions

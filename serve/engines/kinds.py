@@ -1,0 +1,66 @@
+"""What a model folder holds: which files an engine finds there, and what the model is made to do."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+from promptflow.exceptions import ValidationException
+from serve.engines.base import UnsupportedError
+from serve.engines.prompts import read_json
+
+ONNX_PLACES = (".", "onnx")
+# In this order: the merged decoder of older exports has a twin without a cache, smaller types come last.
+ONNX_NAMES = ("model.onnx", "decoder_model_merged.onnx", "model_fp16.onnx", "model_quantized.onnx", "model_q4.onnx")
+
+
+def onnx_file(folder: Path) -> Path | None:
+    """The model's ONNX file: in the folder or its ``onnx``, by one of the usual names, or the only one there is."""
+    for place in ONNX_PLACES:
+        for name in ONNX_NAMES:
+            if (folder / place / name).is_file():
+                return folder / place / name
+    for place in ONNX_PLACES:
+        files = sorted((folder / place).glob("*.onnx"))
+        if len(files) == 1:
+            return files[0]
+    return None
+
+
+def kind_of(folder: Path) -> str:
+    """The engine for ``folder``: "onnx" where there is a ``model.onnx``, else "transformers" where there are weights
+    for it and torch is installed, else "onnx" for an export in a subfolder."""
+    exported = onnx_file(folder)
+    if exported is not None and exported.parent == folder:
+        return "onnx"
+    weights = (folder / "config.json").is_file() and any(folder.glob("*.safetensors"))
+    if weights and (exported is None or importlib.util.find_spec("torch") is not None):
+        return "transformers"
+    if exported is not None:
+        return "onnx"
+    if (folder / "adapter_config.json").is_file():
+        raise ValidationException(
+            f"The folder {folder} holds an adapter, no model.", hint="open its model, then load the adapter into it"
+        )
+    raise ValidationException(
+        f"The folder {folder} holds no model that can be run here: neither *.onnx nor config.json with *.safetensors."
+    )
+
+
+def task_of(folder: Path) -> str:
+    """What the model was made for, by its own files: "generate", "embed" or "rerank", or "see" if it generates from
+    images, too."""
+    config = read_json(folder / "config.json")
+    names = [str(name) for name in config.get("architectures") or ()]
+    if (folder / "modules.json").is_file():
+        return "embed"
+    if any(name.endswith("ForSequenceClassification") for name in names):
+        labels = config.get("num_labels") or len(config.get("id2label") or {0: "", 1: ""})
+        if labels > 2:
+            raise UnsupportedError(f"The model in {folder} sorts texts into {labels} classes; no engine serves that.")
+        return "rerank"
+    if "vision_config" in config and any(name.endswith(("ForConditionalGeneration", "LMHeadModel")) for name in names):
+        return "see"
+    if not names or any(name.endswith(("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")) for name in names):
+        return "generate"
+    return "embed"
