@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import json
 import re
 from collections.abc import Collection, Iterable, Mapping
@@ -124,6 +125,7 @@ def content_parts(text: str, images: Mapping[str, Image], detail: str = "auto") 
     return parts if has_image else unescape(text)
 
 
+@functools.lru_cache(maxsize=512)
 def image_lines(template: str) -> str:
     """``![image]({{x}})`` -> ``{{x}}`` on a line of its own."""
     return _IMAGE_IN_TEMPLATE.sub(lambda match: f"\n{match[1]}\n", template)
@@ -137,6 +139,8 @@ def find_images(value: Any) -> list[Image]:
 
 
 def _collect_images(value: Any, found: dict[str, Image]) -> None:
+    if type(value) is str:  # most are
+        return
     if isinstance(value, Image):
         found.setdefault(str(value), value)
     elif isinstance(value, Mapping):

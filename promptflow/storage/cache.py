@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from promptflow.exceptions import WorkspaceError
 from promptflow.storage.cachefile import Entry, connect, evict, now, put
+from promptflow.storage.cacherows import Rows
 
 DEFAULT_MAX_SIZE = 10**9
 FLUSH_SECONDS = 0.25
@@ -42,7 +43,7 @@ class Cache:
         self.file = file
         self._max_size = max_size
         self._lock = threading.Lock()
-        self._reader: sqlite3.Connection | None = None
+        self._rows: Rows | None = None
         self._new: dict[bytes, Entry] = {}
         self._used: dict[int, int] = {}
         self._waiting = 0
@@ -60,20 +61,19 @@ class Cache:
             return None
         try:
             with self._lock:
-                if self._reader is None:
-                    self._reader = _reader(self.file)
-                row = self._reader.execute(
-                    "SELECT id, form, checksum, value, run, node, line FROM entries WHERE key = ?", (key,)
-                ).fetchone()
+                if self._rows is None:
+                    self._rows = Rows(connect(self.file))
+                row = self._rows.get(key)
             if row is None:
                 return None
-            if zlib.crc32(row[3], zlib.crc32(key)) != row[2]:
+            number, _, form, checksum, value, *maker = row
+            if zlib.crc32(value, zlib.crc32(key)) != checksum:
                 raise sqlite3.DatabaseError("an entry is damaged")
-            found = _found(row[1], *row[3:])
+            found = _found(form, value, *maker)
         except (*_FAILURES, zlib.error, TypeError) as error:
             self._give_up("read", error)
             return None
-        self._used[row[0]] = now()
+        self._used[number] = now()
         self._start_writer()
         return found
 
@@ -97,9 +97,9 @@ class Cache:
         if self._writer is not None:
             self._writer.join()
         with self._lock:
-            if self._reader is not None:
-                self._reader.close()
-                self._reader = None
+            if self._rows is not None:
+                self._rows.close()
+                self._rows = None
 
     # -- writing, on a thread of its own ---------------------------------------------------------------------------
     def _start_writer(self) -> None:
@@ -149,13 +149,6 @@ class Cache:
                 "The node cache %s cannot be used (%s): %s. Nodes run without it.%s",
                 self.file, what, error, "" if isinstance(error, WorkspaceError) else " pf cache clear makes a new one.",
             )  # fmt: skip
-
-
-def _reader(file: Path) -> sqlite3.Connection:
-    connection = connect(file)
-    connection.execute("PRAGMA query_only = TRUE")
-    connection.execute("PRAGMA cache_size = -16000")  # KiB
-    return connection
 
 
 def _found(form: int, value: bytes, run: str, node: str, line: int) -> Found:

@@ -226,3 +226,23 @@ def test_clearing_does_not_disturb_who_uses_it(file: Path, warned: pytest.LogCap
     cachefile.clear(file)
     assert cachefile.stats(file) == {"entries": 0, "bytes": 0, "nodes": 0}
     assert list(file.parent.parent.iterdir()) == []
+
+
+@pytest.mark.parametrize("order", ["as made", "in turns", "any", "one again and again"])
+def test_all_are_found_in_whatever_order(file: Path, order: str) -> None:
+    count = 3000
+    cache = Cache(file)
+    for number in range(count):
+        cache.put(key(number), b"%d" % number, 0, "run", "ask", number)
+    cache.close()
+    numbers = list(range(count))
+    if order == "in turns":
+        numbers = [number for start in range(count // 3) for number in range(start, count, count // 3)]
+    elif order == "any":
+        random.Random(3).shuffle(numbers)
+    elif order == "one again and again":
+        numbers = [5] * count
+    cache = Cache(file)
+    assert [cache.get(key(number)) for number in numbers] == [(b"%d" % n, 0, "run", "ask", n) for n in numbers]
+    assert cache.get(key(count)) is None
+    cache.close()
