@@ -139,7 +139,7 @@ class Killer:
         if when < 0.2:
             self._pause(process, self.setting.window)
             return
-        goal = calls + self.random.randint(1, self.calls // 3) if when < 0.9 else self.calls
+        goal = calls + self.random.randint(1, max(1, self.calls // 3)) if when < 0.9 else self.calls
         while process.poll() is None and self.bench.model.stats()["requests"] < goal:
             time.sleep(0.01)
         self._pause(process, 0.1 if when < 0.9 else 0.3)
@@ -211,7 +211,8 @@ class _Left:
         for line, nodes in RunFolder(folder).lines_with_nodes():
             of_nodes = (f"{name}: {node['status']}" for name, node in nodes.items())
             records.append((line["index"], line["status"], tuple(sorted(of_nodes))))
-        return cls({file: (folder / file).read_bytes() for file in FILES}, records)
+        place = str(folder).encode()  # of images, in the outputs
+        return cls({file: (folder / file).read_bytes().replace(place, b"") for file in FILES}, records)
 
 
 @contextlib.contextmanager
