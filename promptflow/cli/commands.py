@@ -42,6 +42,7 @@ COMMANDS: dict[str, Group | Verb] = {
             "update": Verb("promptflow.cli.run:UPDATE", "Change the display name, description or tags of a run."),
             "stream": Verb("promptflow.cli.run:STREAM", "Print the log of a run until it ends."),
             "list": Verb("promptflow.cli.run:LIST", "List runs, newest first."),
+            "search": Verb("catalog.cli.run_search:SEARCH", "Find runs by metrics, tags and fields."),
             "show": Verb("promptflow.cli.run:SHOW", "Show the record of a run."),
             "show-details": Verb("promptflow.cli.run:SHOW_DETAILS", "Show the inputs and outputs of a run's rows."),
             "show-metrics": Verb("promptflow.cli.run:SHOW_METRICS", "Show the metrics of a run."),

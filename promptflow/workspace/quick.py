@@ -21,11 +21,11 @@ T = TypeVar("T")
 # The tables it serves, with their columns that are not plain values. A test holds this against the tables.
 JSON_COLUMNS: dict[str, tuple[str, ...]] = {
     "connections": ("config",), "runs": ("record",), "events": ("payload",), "assets": ("record",), "asset_aliases": (),
-    "asset_names": (), "lineage": (), "uses": (),
+    "asset_names": (), "lineage": (), "uses": (), "run_values": (),
 }  # fmt: skip
 BOOLEAN_COLUMNS: dict[str, tuple[str, ...]] = {
     "connections": (), "runs": ("archived",), "events": (), "assets": ("archived",), "asset_aliases": (),
-    "asset_names": ("archived",), "lineage": (), "uses": (),
+    "asset_names": ("archived",), "lineage": (), "uses": (), "run_values": (),
 }  # fmt: skip
 _BUSY_SECONDS = 60
 
