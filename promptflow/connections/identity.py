@@ -6,7 +6,8 @@ import os
 from typing import Any
 
 from promptflow._version import __version__
-from promptflow.connections.models import LocalConnection, OpenAIConnection
+from promptflow.connections.local import RunningLocalConnection
+from promptflow.connections.models import OpenAIConnection
 
 # How one signs, for whom, and how often one may ask.
 _NO_PART = frozenset(
@@ -16,10 +17,9 @@ _NO_PART = frozenset(
 
 def identity(connection: Any) -> dict[str, Any]:
     """Type, address and version of the service, without secrets."""
-    name = type(connection).__name__
-    if isinstance(connection, LocalConnection):  # its server has another port each time; its models come with us
-        return {"type": "local", "model": connection.configs.get("model"), "version": __version__}
     found = {key: value for key, value in connection.configs.items() if key not in _NO_PART and value is not None}
-    if isinstance(connection, OpenAIConnection):
+    if isinstance(connection, RunningLocalConnection):  # its port is another each time; its server comes with us
+        found["base_url"] = __version__
+    elif isinstance(connection, OpenAIConnection):
         found["base_url"] = found.get("base_url") or os.environ.get("OPENAI_BASE_URL")
-    return {"type": name, **found}
+    return {"type": type(connection).__name__, **found}

@@ -53,6 +53,9 @@ def a(x):
         file.write(".")
     return {"got": x}
 """
+TOOL = """  type: custom_llm
+  source: {type: package_with_prompt, tool: promptflow.tools.llm.llm, path: first.jinja2}
+"""
 Run = Callable[..., LineResult]
 
 
@@ -187,6 +190,21 @@ def test_the_temperature_of_each_line_counts(asking: Path, run: Run, model_serve
         run(asking, x="hello", t=0)
         run(asking, x="hello", t=1)
     assert len(model_server.requests) == 2 + 2
+
+
+def test_the_llm_tool_of_a_package(asking: Path, run: Run, model_server: ModelServer) -> None:
+    yaml = asking / "flow.dag.yaml"
+    change(yaml, "  type: llm\n  source: {type: code, path: first.jinja2}\n  connection: mine\n", TOOL)
+    change(yaml, '{model: m, temperature: "${inputs.t}",', '{connection: mine, model: m, temperature: "${inputs.t}",')
+    for _ in range(2):
+        run(asking, x="hello")
+    assert len(model_server.requests) == 2
+    change(asking / "first.jinja2", "1", "eins")
+    run(asking, x="hello")
+    assert [body["messages"][-1]["content"] for body in model_server.bodies[2:]] == ["eins hello", "2 eins hello"]
+    for _ in range(2):
+        run(asking, x="hello", t=0.5)
+    assert len(model_server.requests) == 6
 
 
 def test_modes(asking: Path, run: Run, model_server: ModelServer, home: Path) -> None:
