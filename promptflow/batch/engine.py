@@ -7,6 +7,7 @@ and no new ones started.
 
 from __future__ import annotations
 
+import gc
 import signal
 import threading
 import time
@@ -28,6 +29,7 @@ from promptflow.llm.pressure import watching
 if TYPE_CHECKING:
     from promptflow.executor.loader import Executor
 
+COLLECT_AFTER = 20_000  # objects
 Row = Mapping[str, Any]
 Done = Callable[[LineResult, Row, str], None]
 NodeEnded = Callable[[RunInfo], None]
@@ -160,7 +162,7 @@ def run_lines(
     if in_flight is not None and not options.workers and not options.compute:
         batch.in_flight = InFlight(in_flight)
     try:
-        with routed_output(), watching(batch.throttled), _finishing_on_interrupt(batch):
+        with _loaded_for_good(), routed_output(), watching(batch.throttled), _finishing_on_interrupt(batch):
             _wait(batch, _transport(executor, options)(batch), deadline)
             if batch.set_aside and not batch.stopping:
                 _wait(batch, _start_apart(batch), deadline)
@@ -214,6 +216,21 @@ def _wait(batch: Batch, watch: Callable[[], float], deadline: float | None) -> N
                 "Please adjust the timeout to a higher value.",
                 hint="set PF_BATCH_TIMEOUT_SEC",
             )
+
+
+@contextmanager
+def _loaded_for_good() -> Iterator[None]:
+    """Python's collector leaves alone what is there by now (going through it takes 30 ms, in which no line goes on),
+    and looks less often for garbage among what lines leave: all of that is freed when they end."""
+    before = gc.get_threshold()
+    gc.freeze()
+    if 0 < before[0] < COLLECT_AFTER:  # 0: somebody turned it off
+        gc.set_threshold(COLLECT_AFTER, *before[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+        gc.unfreeze()
 
 
 @contextmanager
