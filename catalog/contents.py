@@ -38,10 +38,10 @@ class Contents:
     def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
 
-    def put(self, path: Path) -> Blob:
-        """Keep a file or a folder; nothing is written that is there already."""
+    def put(self, path: Path, *, link: bool = False) -> Blob:
+        """Keep a file or a folder; nothing is written that is there already. ``link``: as in Blobs."""
         if path.is_dir():
-            found = self.workspace.blobs.put_folder(path)
+            found = self.workspace.blobs.put_folder(path, link=link)
             if not self.workspace.blobs.files(found.digest):
                 raise ValidationException(f"The folder {path} is empty.")
             return found
@@ -49,7 +49,7 @@ class Contents:
             raise ValidationException(f"There is no file or folder {path}.")
         if not path.is_file():
             raise ValidationException(f"{path} is neither a file nor a folder.")
-        return self.workspace.blobs.put_file(path)
+        return self.workspace.blobs.put_file(path, link=link)
 
     def put_files(self, files: Iterable[File]) -> Blob:
         """Keep a folder of files whose blobs are kept already."""

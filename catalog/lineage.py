@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from promptflow.workspace import Workspace
 from promptflow.workspace.clock import now_text
 
-RUN, DATA, PARENT, SHARED = "run", "data", "parent", "shared"
+RUN, DATA, PARENT = "run", "data", "parent"
+ORIGIN = "origin"  # the same bytes elsewhere: on the hub, in another workspace
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 from catalog.assets import Asset, AssetNotFoundError
 from catalog.flavors import ADAPTER, base_model
 from catalog.lineage import PARENT
+from catalog.local import LocalModels, NotPulledError
 from catalog.references import parse_reference
 from catalog.registry import Registry
 from promptflow.exceptions import UserErrorException, ValidationException
@@ -49,7 +50,8 @@ class ModelRef:
 
 def find_model(name: str, workspace: Workspace) -> ModelRef:
     """The model called ``name``: a registered one (``NAME``, ``NAME:VERSION``, ``NAME@ALIAS``, with ``workspace/`` or
-    ``azureml:`` before it), a pulled one (``ORG/NAME``), ``builtin/NAME``, a folder or a GGUF file; or
+    ``azureml:`` before it), a pulled one (``ORG/NAME``,
+    ``ORG/NAME:REVISION``), ``builtin/NAME``, a folder or a GGUF file; or
     ``MODEL@ADAPTER``, where both are such names. ModelNotFoundError says what was looked for."""
     if name.startswith(BUILTIN):
         return _builtin(name)
@@ -57,7 +59,7 @@ def find_model(name: str, workspace: Workspace) -> ModelRef:
         found = _path(name)
         if found is not None:
             return found
-    whole = _registered(name, workspace)
+    whole = _registered(name, workspace) or _pulled(name)
     if whole is not None:
         return _with_base(whole, workspace)
     base, at, adapter = name.rpartition("@")
@@ -90,6 +92,16 @@ def _path(name: str) -> ModelRef | None:
     return None
 
 
+def _pulled(name: str) -> ModelRef | None:
+    """ORG/NAME or ORG/NAME:REVISION, of the hub's cache."""
+    id, _, revision = name.partition(":")
+    try:
+        model = LocalModels().get(id, revision or None)
+    except (NotPulledError, ValidationException):
+        return None
+    return ModelRef(id, "hub", model.folder, model.sha, model.sha, base=base_model(model.folder))
+
+
 def _registered(name: str, workspace: Workspace) -> ModelRef | None:
     registry = Registry(workspace)
     try:
@@ -113,9 +125,10 @@ def _reference(asset: Asset, registry: Registry, other: str = "") -> ModelRef:
         )
     parents = [edge.source for edge in registry.lineage.sources(asset.id) if edge.relation == PARENT]
     folder = registry.folder(asset)
-    base = parents[0].removeprefix("hub:").removeprefix("model:") if parents else base_model(folder)
-    adapter = (folder / ADAPTER).is_file()
-    return ModelRef(asset.name, "registry", folder, asset.version, asset.digest, base if adapter else "")
+    base = base_model(folder)
+    if base and parents:
+        base = parents[0].removeprefix("hub:").removeprefix("model:")
+    return ModelRef(asset.name, "registry", folder, asset.version, asset.digest, base)
 
 
 def _with_base(found: ModelRef, workspace: Workspace) -> ModelRef:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import getpass
 import itertools
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from catalog.aliases import Aliases, check_alias
 from catalog.assets import LATEST, LOCK, Asset, AssetExistsError, AssetInUseError, AssetNotFoundError, Assets
 from catalog.contents import Contents, File
 from catalog.flavors import base_model, check_content
-from catalog.lineage import DATA, PARENT, RUN, Edge, Lineage
+from catalog.lineage import DATA, ORIGIN, PARENT, RUN, Edge, Lineage
 from catalog.references import Reference, is_hub_id, parse_reference
 from catalog.schemas import ModelSpec, check_stage, check_texts
 from catalog.sources import Source, opened
@@ -46,7 +45,8 @@ class Registry:
         card = read_card(spec.folder / spec.card) if spec.card is not None else None
         with opened(spec.path, spec.folder, self.workspace) as source:
             flavors = check_content(spec.type, source.path, spec.flavors)
-            blob = self.contents.put(source.path)
+            # What was pulled is content-addressed: it need not be on the disk twice.
+            blob = self.contents.put(source.path, link=bool(source.hub))
             asset = _asset(
                 spec, blob, source, {"flavors": flavors, "system_metadata": spec.system_metadata, "card": card}
             )
@@ -55,7 +55,7 @@ class Registry:
                 kept = self._keep(asset, blob, edges, spec.aliases)
                 if kept is not None:
                     return kept
-                blob = self.contents.put(source.path)  # a blob of it was deleted meanwhile
+                blob = self.contents.put(source.path, link=bool(source.hub))  # a blob of it was deleted meanwhile
         raise WorkspaceError(f"The files of {spec.name} were deleted while they were being kept.", hint="try again")
 
     def create_from_files(
@@ -199,11 +199,12 @@ class Registry:
 
     def _edges(self, spec: ModelSpec, source: Source) -> Sequence[Edge]:
         runs = {name for name in (spec.run, source.run) if name}
-        parents = [self._parent(parent) for parent in spec.parent] or self._bases(source.path)
+        parents = [self._parent(parent) for parent in spec.parent] or self._bases(source)
         return [
             *(Edge("", RUN, f"run:{name}") for name in sorted(runs)),
             *(Edge("", DATA, name if ":/" in name else f"data:{name}") for name in spec.data),
             *(Edge("", PARENT, parent) for parent in parents),
+            *([Edge("", ORIGIN, f"hub:{source.hub}")] if source.hub else []),
         ]
 
     def _parent(self, name: str) -> str:
@@ -215,9 +216,9 @@ class Registry:
                 return f"hub:{name}"
             raise
 
-    def _bases(self, path: Path) -> Sequence[str]:
+    def _bases(self, source: Source) -> Sequence[str]:
         """The model that an adapter says it was trained on, unless that is a folder somewhere."""
-        base = base_model(path)
+        base = base_model(source.path)
         try:
             return [self._parent(base)] if base else []
         except (AssetNotFoundError, ValidationException):
@@ -258,7 +259,7 @@ def _asset(spec: ModelSpec, blob: Blob, source: Source, details: dict[str, Any])
     details = {key: value for key, value in details.items() if value}
     details |= {"source": source.origin, "created_by": _user()}
     return Asset(
-        KIND, spec.name, spec.version, spec.type, path=Path(os.path.abspath(source.path)).name, stage=spec.stage,
+        KIND, spec.name, spec.version, spec.type, path=source.name, stage=spec.stage,
         description=spec.description, tags=spec.tags, properties=spec.properties, details=details, **_content(blob),
     )  # fmt: skip
 

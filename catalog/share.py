@@ -7,7 +7,7 @@ from typing import Any
 
 from catalog.assets import Asset
 from catalog.contents import FILE
-from catalog.lineage import SHARED, Edge
+from catalog.lineage import ORIGIN, Edge
 from catalog.registry import KIND, Registry
 from promptflow.exceptions import ValidationException, WorkspaceError
 from promptflow.workspace import Workspace
@@ -26,7 +26,7 @@ def share(asset: Asset, source: Registry, target: Registry, *, name: str = "", v
         and target.workspace.database_url == source.workspace.database_url
     ):
         raise ValidationException("A model is shared with another workspace, not with its own.")
-    origin = Edge("", SHARED, f"{source.workspace.home}#{asset.id}")
+    origin = Edge("", ORIGIN, f"{source.workspace.home}#{asset.id}")
     parents = [edge for edge in source.lineage.sources(asset.id) if not edge.source.startswith(f"{KIND}:")]
     for blob in [asset.digest, *(file.digest for file in source.files(asset) if asset.form != FILE)]:
         send(blob, source.workspace.blobs, target.workspace.blobs)

@@ -1,4 +1,4 @@
-"""Where the files of a new asset come from: a path, what a run wrote, a url."""
+"""Where the files of a new asset come from: a path, what a run wrote, a model that was pulled, a url."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
 
+from catalog.local import LocalModels
 from promptflow.exceptions import UserErrorException, ValidationException
 from promptflow.workspace import Workspace
 from promptflow.workspace.atomic import make_folder
@@ -22,16 +23,22 @@ _RUN = (
 )
 _DATASTORE = re.compile(r"azureml://(?:.*/)?datastores/")
 _ASSET = re.compile(r"azureml:|(?:model|data)s?:/")
+_HUB = "hf://"  # as huggingface_hub writes it: hf://ORG/NAME@REVISION
 _URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+://")
 
 
 @dataclass(frozen=True)
 class Source:
-    """The file or folder to keep; ``origin`` is how it was named, ``run`` the run that wrote it."""
+    """The file or folder to keep, under what ``name``; ``origin`` is how it was named.
+
+    ``run`` is the run that wrote it; ``hub`` the model of the hub that it is, as ``ORG/NAME@COMMIT``.
+    """
 
     path: Path
     origin: str
+    name: str
     run: str = ""
+    hub: str = ""
 
 
 def is_url(text: str) -> bool:
@@ -45,16 +52,19 @@ def opened(text: str, folder: Path, workspace: Workspace) -> Iterator[Source]:
     written = _of_run(text, workspace)
     if written is not None:
         yield written
+    elif text.startswith(_HUB):
+        yield _pulled(text)
     elif _DATASTORE.match(text) or _ASSET.match(text):
         raise ValidationException(
             f"{text} cannot be read here: it names a place in Azure.", hint="download it first, and give its local path"
         )
     elif _URL.match(text) and not text.startswith("file://"):
         with _downloaded(text, workspace) as path:
-            yield Source(path, text)
+            yield Source(path, text, path.name)
     else:
         path = Path(unquote(text[7:]) if text.startswith("file://") else text.removeprefix("file:")).expanduser()
-        yield Source(_existing(folder / path), os.path.abspath(folder / path))
+        place = os.path.abspath(folder / path)
+        yield Source(_existing(Path(place)), place, os.path.basename(place))
 
 
 def _of_run(text: str, workspace: Workspace) -> Source | None:
@@ -74,7 +84,13 @@ def _of_run(text: str, workspace: Workspace) -> Source | None:
     inside = place / ("" if output == "artifacts" else output) / (match["path"] or "")
     if not inside.resolve().is_relative_to(place.resolve()):
         raise ValidationException(f"{text} leads out of the run's folder.")
-    return Source(_existing(inside), text, name)
+    return Source(_existing(inside), text, inside.resolve().name, name)
+
+
+def _pulled(text: str) -> Source:
+    id, _, revision = text.removeprefix(_HUB).rstrip("/").partition("@")
+    model = LocalModels().get(id, revision or None)
+    return Source(model.folder, text, id.rpartition("/")[2], hub=f"{id}@{model.sha}")
 
 
 def _existing(path: Path) -> Path:

@@ -46,20 +46,24 @@ class Blobs:
                 out.write(data)
         return Blob(digest, len(data))
 
-    def put_file(self, path: Path) -> Blob:
-        """Keep a file. It is read twice, so that a file that is there already is not written."""
+    def put_file(self, path: Path, *, link: bool = False) -> Blob:
+        """Keep a file. It is read twice, so that a file that is there already is not written.
+
+        ``link``: it never changes in place, so the same disk need not hold it twice.
+        """
         digest, size = _digest(path)
-        if not self.has(digest):
+        if not self.has(digest) and not (link and self._linked(path, digest)):
             with _opened(path) as source, self._new(digest) as out:
                 check = _copy(source, out)
                 if check != digest:
                     raise WorkspaceError(f"{path} was changed while it was being kept.", hint="try again")
         return Blob(digest, size)
 
-    def put_folder(self, path: Path) -> Blob:
+    def put_folder(self, path: Path, *, link: bool = False) -> Blob:
         """Keep every file below a folder; links are kept as what they point to. The digest is that of its listing."""
-        files = [(name, self.put_file(path / name), os.access(path / name, os.X_OK)) for name in _walk(path)]
-        return self.put_listing(files)
+        return self.put_listing(
+            (name, self.put_file(path / name, link=link), os.access(path / name, os.X_OK)) for name in _walk(path)
+        )
 
     def put_listing(self, files: Iterable[tuple[str, Blob, bool]]) -> Blob:
         """Keep a folder whose files are kept already: path in it, blob, whether it is executable."""
@@ -150,6 +154,19 @@ class Blobs:
             raise WorkspaceError(f"{digest[:80]!r} is not a digest: 64 hexadecimal digits.")
         self._files()
         return f"{self._root.rstrip('/')}/{digest[:2]}/{digest}"
+
+    def _linked(self, path: Path, digest: str) -> bool:
+        target = self.local_file(digest)
+        if target is None:
+            return False
+        make_folder(target.parent)
+        try:
+            os.link(path.resolve(), target)  # resolved: on Linux a link to a symbolic link is one itself
+        except FileExistsError:
+            return True
+        except OSError:  # another disk, or one without links
+            return False
+        return True
 
     @contextlib.contextmanager
     def _new(self, digest: str) -> Iterator[IO[bytes]]:

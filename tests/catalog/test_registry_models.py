@@ -72,6 +72,59 @@ def test_models_that_come_with_the_package(registry: Registry) -> None:
             find_model(name, registry.workspace)
 
 
+@pytest.fixture
+def pulled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Two revisions of Org/Base and an adapter of it, as huggingface_hub leaves them."""
+    cache = tmp_path / "hub"
+    monkeypatch.setenv("HF_HUB_CACHE", str(cache))
+    for sha, ref, size in (("a" * 40, "main", 2), ("b" * 40, "v1", 3)):
+        snapshot = cache / "models--Org--Base" / "snapshots" / sha
+        for folder in (snapshot, snapshot.parents[1] / "refs", snapshot.parents[1] / "blobs"):
+            folder.mkdir(parents=True, exist_ok=True)
+        (snapshot.parents[1] / "refs" / ref).write_text(sha)
+        (snapshot.parents[1] / "blobs" / sha).write_bytes(sha[:1].encode() * size * 1_000_000)
+        (snapshot / "model.safetensors").symlink_to(f"../../blobs/{sha}")
+        (snapshot / "config.json").write_text("{}")
+    adapter = cache / "models--Org--lora" / "snapshots" / ("c" * 40)
+    adapter.parent.mkdir(parents=True)
+    make_adapter(adapter, "Org/Base")
+    return cache
+
+
+def test_a_pulled_model_and_its_adapters(registry: Registry, pulled: Path) -> None:
+    for name, sha in (("Org/Base", "a"), ("Org/Base:v1", "b"), ("Org/Base:bbbbbbbb", "b")):
+        found = find_model(name, registry.workspace)
+        assert (found.name, found.kind, found.version) == ("Org/Base", "hub", sha * 40)
+        assert (found.folder / "model.safetensors").read_bytes()[:1] == sha.encode()
+    for name in ("Org/lora", "Org/Base@Org/lora"):
+        found = find_model(name, registry.workspace)
+        assert found.is_adapter and found.adapter_of is not None and found.adapter_of.name == "Org/Base"
+    with pytest.raises(ModelNotFoundError):
+        find_model("Org/Base:v2", registry.workspace)
+
+
+def test_a_pulled_model_is_registered_without_a_second_copy(registry: Registry, pulled: Path) -> None:
+    asset = registry.create(ModelSpec("base", "hf://Org/Base@v1"))
+    lora = registry.create(ModelSpec("lora", "hf://Org/lora"))
+    assert asset.path == "Base" and asset.size == 3_000_002
+    blob = pulled / "models--Org--Base" / "blobs" / ("b" * 40)
+    assert blob.stat().st_nlink == 2 and blob.samefile(
+        registry.workspace.blobs.local_file(registry.files(asset)[1].digest)
+    )
+    assert [(e.relation, e.source) for e in registry.lineage.sources(asset.id)] == [
+        ("origin", f"hub:Org/Base@{'b' * 40}")
+    ]
+    assert [(e.relation, e.source) for e in registry.lineage.sources(lora.id)] == [
+        ("origin", f"hub:Org/lora@{'c' * 40}"), ("parent", "hub:Org/Base"),
+    ]  # fmt: skip
+    found = find_model("base@lora", registry.workspace)
+    assert found.adapter_of is not None and found.adapter_of.kind == "registry"
+    alone = find_model("lora", registry.workspace)
+    assert alone.base == "Org/Base" and alone.adapter_of is not None and alone.adapter_of.kind == "hub"
+    registry.delete(asset)
+    assert blob.stat().st_size == 3_000_000
+
+
 def test_an_adapter_knows_its_base_and_is_named_after_it(registry: Registry, tmp_path: Path) -> None:
     base = registry.create(ModelSpec("base", str(make_model(tmp_path / "base"))))
     lora = registry.create(ModelSpec("lora", str(make_adapter(tmp_path / "lora", "base"))))

@@ -37,7 +37,7 @@ def test_a_shared_version_keeps_its_digest_bytes_and_words(
     assert (target.download(kept, tmp_path / "out") / "sub" / "w.bin").read_bytes() == b"w" * 3_000_000
     assert target.card(kept) == "# A card"
     edges = {(edge.relation, edge.source) for edge in target.lineage.sources(kept.id)}
-    assert edges == {("data", "data:d:1"), ("run", "run:r1"), ("shared", f"{workspace.home}#model:m:1")}
+    assert edges == {("data", "data:d:1"), ("run", "run:r1"), ("origin", f"{workspace.home}#model:m:1")}
     assert share(asset, source, target).number == kept.number
     named = share(asset, source, target, name="ours", version="2.0")
     assert (named.name, named.version, named.digest) == ("ours", "2.0", asset.digest)
