@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from promptflow.exceptions import ValidationException
+from promptflow.workspace.sizes import parse_size
 from promptflow.workspace.urls import absolute
 
 CACHE_MODES = ("auto", "read", "refresh", "off")
@@ -17,7 +18,6 @@ _VARIABLES = {
     "batch_timeout": "PF_BATCH_TIMEOUT_SEC",
     "cache": "PF_CACHE",
 }
-_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "KI": 2**10, "MI": 2**20, "GI": 2**30}
 
 
 @dataclass(frozen=True)
@@ -86,12 +86,10 @@ def _count_or_none(value: Any, where: str, name: str) -> int:
 
 
 def _bytes(value: Any, where: str, name: str) -> int:
-    text = str(value).strip().upper().removesuffix("B")
-    digits = text.rstrip("KMGI")
-    unit = _UNITS.get(text[len(digits) :])
-    if unit is None:
+    size = parse_size(value)
+    if not size:
         raise ValidationException(f"{name} is {value!r}, which is no size.", location=where, hint="write 512MB or 2GB")
-    return int(_seconds(digits, where, name) * unit)
+    return size
 
 
 def _mode(value: Any, where: str, name: str) -> str:

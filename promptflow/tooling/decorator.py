@@ -46,7 +46,8 @@ def tool(
     """Make a function (sync, async, generator) a tool: usable as a node, traced when called by itself.
 
     ``streaming_option_parameter`` names the parameter that asks the tool to stream; other keywords end up in the
-    tool's description.
+    tool's description. Of these, ``isolation="process"`` and ``pure=True`` (the same arguments always give the same
+    result, so it may be cached) or ``False`` (it never is) count when a flow runs.
     """
     if type is not None and type not in TOOL_TYPES:
         raise UserErrorException(f"Tool type {type} is not supported yet.", hint=f"types: {', '.join(TOOL_TYPES)}")
