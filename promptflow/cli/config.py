@@ -12,7 +12,7 @@ from promptflow.cli.errors import UsageError
 from promptflow.cli.output import Output
 from promptflow.cli.overrides import parse_value
 from promptflow.workspace import Workspace
-from promptflow.workspace.settings import KNOWN, Settings
+from promptflow.workspace.settings import KNOWN, KNOWN_GROUPS, Settings
 
 
 def set_values(args: Namespace, out: Output) -> None:
@@ -24,7 +24,7 @@ def set_values(args: Namespace, out: Output) -> None:
         settings = Settings(folder)
     for key, text in args.values.items():
         settings.set(key, parse_value(text))
-        if key not in KNOWN:
+        if key not in KNOWN and not key.startswith(KNOWN_GROUPS):
             out.warn(f"{key} is no setting that promptflow reads; known: {', '.join(KNOWN)}")
     out.note(f"set {', '.join(args.values)} in {settings.file}")
 

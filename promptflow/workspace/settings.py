@@ -24,6 +24,7 @@ KNOWN = (
     "trace.destination",
     "user_agent",
 )
+KNOWN_GROUPS = ("registries.",)  # names of the user's own follow
 _OLD_VARIABLES = {"connection.provider": "PROMPTFLOW_CONNECTION_PROVIDER"}
 _FILE = "pf.yaml"
 

@@ -130,6 +130,8 @@ def test_share_to_another_workspace(pf: Any, project: Path, monkeypatch: pytest.
     (project / "team").mkdir()
     shared = pf("share", "-n", "shop", "-v", "1", "--registry-name", "team", "--share-with-name", "ours")
     assert (shared["name"], shared["version"], shared["digest"]) == ("ours", "1", made["digest"])
+    assert main(["config", "set", f"registries.ours={project / 'team'}"]) == 0
+    assert pf("share", "-n", "shop", "--to", "ours")["digest"] == made["digest"]
     monkeypatch.setenv("PF_HOME_DIRECTORY", str(project / "team"))
     assert pf("show", "-n", "ours")["digest"] == made["digest"]
     assert "no registry called x" in pf("share", "-n", "ours", "--to", "x", code=1)
