@@ -134,6 +134,8 @@ def evict(connection: sqlite3.Connection, max_size: int, headroom: float = _HEAD
             connection.executemany("DELETE FROM entries WHERE id = ?", oldest)
             connection.executemany("DELETE FROM uses WHERE id = ?", oldest)
         removed += len(oldest)
+    if removed:
+        connection.executescript("PRAGMA incremental_vacuum")  # execute would free one page only
     return removed
 
 
@@ -178,7 +180,6 @@ def prune(file: Path, max_size: int) -> int:
         return 0
     with _opened(file) as connection:
         removed = evict(connection, max_size, headroom=0)
-        connection.executescript("PRAGMA incremental_vacuum")  # execute takes one page only
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         return removed
 
