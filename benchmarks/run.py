@@ -21,6 +21,7 @@ from benchmarks.llm_batch import llm_batch
 from benchmarks.million import million
 from benchmarks.model import model
 from benchmarks.python_batch import evaluation, python_batch
+from benchmarks.ray_bench import ray_batch
 from benchmarks.registry_bench import registry
 from benchmarks.startup import flow_test, imports, version
 from benchmarks.unused import unused
@@ -37,6 +38,7 @@ PARTS: tuple[Callable[[Bench], list[Figure]], ...] = (
     cached,
     million,
     unused,
+    ray_batch,
     faults,
     registry,
 )
