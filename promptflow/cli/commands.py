@@ -76,6 +76,7 @@ COMMANDS: dict[str, Group | Verb] = {
             ),
             "archive": Verb("catalog.cli.model:ARCHIVE", "Hide a version or a model from lists."),
             "restore": Verb("catalog.cli.model:RESTORE", "Bring an archived version or model back."),
+            "serve": Verb("serve.cli.model_serve:SERVE", "Serve models over the OpenAI API."),
             "share": Verb("catalog.cli.model_share:SHARE", "Copy a version to another workspace, digest and all."),
             "delete": Verb("catalog.cli.model:DELETE", "Delete a version and its files for good."),
         },
