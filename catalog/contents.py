@@ -120,18 +120,23 @@ class Contents:
         return target
 
     def copy(self, asset: Asset, target: Path) -> None:
-        """Write the content to ``target``, its bytes checked on the way: whole or not at all."""
+        """Write the content to ``target``, its bytes checked on the way. Files that are there are replaced, each whole
+        or not at all; a folder that was not there appears whole."""
+        blobs = self.workspace.blobs
         if asset.form == FILE:
-            self.workspace.blobs.copy_file(asset.digest, target)
+            blobs.copy_file(asset.digest, target)
+        elif not target.is_dir() or not any(target.iterdir()):
+            blobs.copy_folder(asset.digest, target)
         else:
-            self.workspace.blobs.copy_folder(asset.digest, target)
+            for file in self.files(asset):
+                blobs.copy_file(file.digest, target / file.path)
 
     def _place(self, digest: str) -> Path:
         return self.workspace.home / _FOLDER / digest[:2] / digest
 
     def _link(self, file: File, target: Path) -> None:
         source = self.workspace.blobs.local_file(file.digest)
-        if source is None or file.executable or file.size < _COPIED_BYTES:
+        if source is None or not source.exists() or file.executable or file.size < _COPIED_BYTES:
             self.workspace.blobs.copy_file(file.digest, target)
             target.chmod(0o755 if file.executable else 0o644)
             return

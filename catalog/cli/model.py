@@ -8,21 +8,28 @@ from pathlib import Path
 from typing import Any
 
 from catalog.assets import Asset
-from catalog.cli.model_arguments import add_model, exact, names_all, reference, tag_filters
+from catalog.cli.model_arguments import (
+    add_model,
+    add_registry,
+    exact,
+    names_all,
+    open_registry,
+    reference,
+    tag_filters,
+)
 from catalog.registry import Registry, record
 from catalog.schemas import check_stage, check_type
 from promptflow.cli import exits
 from promptflow.cli.args import add_paging, add_yes
 from promptflow.cli.command import Command
 from promptflow.cli.output import Output
-from promptflow.workspace import Workspace
 
 _COLUMNS = ("name", "version", "type", "stage", "aliases", "size", "created_at", "description", "tags")
 _PRIORITY = ("name", "version", "stage", "type", "size", "created_at")
 
 
 def list_models(args: Namespace, out: Output) -> None:
-    registry = Registry(Workspace.open())
+    registry = open_registry(args)
     limit = None if args.all_results else args.max_results
     found = registry.list(
         args.name,
@@ -38,7 +45,7 @@ def list_models(args: Namespace, out: Output) -> None:
 
 
 def show(args: Namespace, out: Output) -> None:
-    registry = Registry(Workspace.open())
+    registry = open_registry(args)
     asset = registry.get(reference(args))
     if args.card:
         out.text(registry.card(asset).rstrip("\n"))
@@ -57,7 +64,7 @@ def show(args: Namespace, out: Output) -> None:
 
 
 def download(args: Namespace, out: Output) -> None:
-    registry = Registry(Workspace.open())
+    registry = open_registry(args)
     asset = registry.get(reference(args))
     path = registry.download(asset, Path(args.download_path))
     out.result({"name": asset.name, "version": asset.version, "path": str(path), "digest": f"sha256:{asset.digest}"})
@@ -72,7 +79,7 @@ def restore(args: Namespace, out: Output) -> None:
 
 
 def delete(args: Namespace, out: Output) -> int:
-    registry = Registry(Workspace.open())
+    registry = open_registry(args)
     asset = exact(registry, args)
     aliases = [alias for alias, version in registry.aliases.of(asset.name).items() if version == asset.version]
     called = f" (alias {', '.join(aliases)})" if aliases else ""
@@ -85,7 +92,7 @@ def delete(args: Namespace, out: Output) -> int:
 
 
 def _set_archived(args: Namespace, out: Output, archived: bool) -> None:
-    registry = Registry(Workspace.open())
+    registry = open_registry(args)
     wanted = reference(args)
     if names_all(wanted):
         registry.assets.archive_name(wanted.name, archived)
@@ -120,10 +127,17 @@ def _list_arguments(parser: ArgumentParser) -> None:
     add_paging(parser)
     parser.add_argument("--archived-only", action="store_true", help="Only archived ones.")
     parser.add_argument("--include-archived", action="store_true", help="Archived ones as well.")
+    add_registry(parser)
+
+
+def _named(parser: ArgumentParser) -> None:
+    add_model(parser)
+    add_registry(parser)
 
 
 def _show_arguments(parser: ArgumentParser) -> None:
     add_model(parser)
+    add_registry(parser)
     parser.add_argument("--files", action="store_true", help="Show its files, too.")
     parser.add_argument(
         "--lineage", action="store_true", help="Show all that it goes back to, and what was made of it."
@@ -133,11 +147,13 @@ def _show_arguments(parser: ArgumentParser) -> None:
 
 def _download_arguments(parser: ArgumentParser) -> None:
     add_model(parser)
+    add_registry(parser)
     parser.add_argument("-p", "--download-path", default=".", metavar="FOLDER", help="Where to (here): FOLDER/NAME/...")
 
 
 def _delete_arguments(parser: ArgumentParser) -> None:
     add_model(parser)
+    add_registry(parser)
     add_yes(parser)
 
 
@@ -154,11 +170,11 @@ DOWNLOAD = Command(
     ("pf model download -n my-model -v 3 --download-path models",), "json",
 )  # fmt: skip
 ARCHIVE = Command(
-    archive, "Hide a version from lists, or without one the whole model.", add_model,
+    archive, "Hide a version from lists, or without one the whole model.", _named,
     ("pf model archive -n my-model -v 3",), "json",
 )  # fmt: skip
 RESTORE = Command(
-    restore, "Bring an archived version or model back.", add_model, ("pf model restore -n my-model -v 3",), "json"
+    restore, "Bring an archived version or model back.", _named, ("pf model restore -n my-model -v 3",), "json"
 )
 DELETE = Command(
     delete, "Delete a version and its files for good. Asks on a terminal, needs -y without one.", _delete_arguments,

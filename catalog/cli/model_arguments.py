@@ -8,8 +8,24 @@ from collections.abc import Sequence
 from catalog.assets import LATEST, Asset
 from catalog.references import Reference, parse_reference
 from catalog.registry import Registry
+from catalog.share import find_registry
 from promptflow.cli.args import KeyValues
 from promptflow.cli.errors import UsageError
+from promptflow.workspace import Workspace
+
+
+def add_registry(parser: ArgumentParser) -> None:
+    """--registry-name, where `az ml` has it: another workspace than the current one."""
+    parser.add_argument(
+        "--registry-name", metavar="REGISTRY",
+        help="Of another workspace: its folder, or its name in the settings (registries.NAME).",
+    )  # fmt: skip
+
+
+def open_registry(args: Namespace) -> Registry:
+    """The registry that the command is about."""
+    workspace = Workspace.open()
+    return Registry(find_registry(args.registry_name, workspace) if args.registry_name else workspace)
 
 
 def add_model(parser: ArgumentParser, *, label: bool = True) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from catalog.assets import Asset
-from catalog.cli.model_arguments import add_model, add_texts, reference
+from catalog.cli.model_arguments import add_model, add_registry, add_texts, open_registry, reference
 from catalog.registry import Registry, read_card, record
 from catalog.schemas import KEYS, load_model_file, model_spec
 from catalog.sources import is_url
@@ -18,7 +18,6 @@ from promptflow.cli.command import Command
 from promptflow.cli.errors import UsageError
 from promptflow.cli.output import Output
 from promptflow.cli.overrides import apply
-from promptflow.workspace import Workspace
 
 _GIVEN = ("name", "version", "type", "description", "stage", "run")
 _CHANGING = ("description", "stage", "tags", "properties")
@@ -27,7 +26,7 @@ _CHANGING = ("description", "stage", "tags", "properties")
 def create(args: Namespace, out: Output) -> None:
     data, marks = load_model_file(args.file) if args.file else ({}, None)
     data = apply(data, args.overrides, known=[*KEYS, *data])
-    registry = Registry(Workspace.open())
+    registry = open_registry(args)
     folder = Path(args.file).parent if args.file else Path()
     asset = registry.create(model_spec({**data, **_given(args, data)}, folder, marks))
     _tell(registry, asset, out)
@@ -35,7 +34,7 @@ def create(args: Namespace, out: Output) -> None:
 
 
 def update(args: Namespace, out: Output) -> None:
-    registry = Registry(Workspace.open())
+    registry = open_registry(args)
     asset = registry.get(reference(args))
     current = {key: getattr(asset, key) for key in _CHANGING}
     changed = apply(current, args.overrides, known=_CHANGING, typed=False)
@@ -106,10 +105,12 @@ def _create_arguments(parser: ArgumentParser) -> None:
         "--parent", action="append", default=[], metavar="MODEL", help="Lineage: a model it was made of."
     )
     add_set(parser, "Set keys of the file: version=2 tags.team=search ...")
+    add_registry(parser)
 
 
 def _update_arguments(parser: ArgumentParser) -> None:
     add_model(parser)
+    add_registry(parser)
     add_texts(parser)
     add_set(parser, "What to change: description=..., stage=..., tags.KEY=..., properties.KEY=...")
     parser.add_argument("--remove", action="append", default=[], metavar="PATH", help="Remove tags.KEY, stage, ...")

@@ -98,6 +98,11 @@ def _connections(before: list[str]) -> list[str]:
     return [str(connection.name) for connection in PFClient().connections.list()]
 
 
+def _models(before: list[str]) -> list[str]:
+    query = "SELECT name FROM asset_names WHERE kind = 'model' ORDER BY name"
+    return [str(row["name"]) for row in Workspace.open().store.select("asset_names", query)]
+
+
 def _variants(before: list[str]) -> list[str]:
     flow = _flow(before)
     return [f"${{{n}.{v}}}" for n, variants in flow.node_variants.items() for v in variants.variants] if flow else []
@@ -143,6 +148,8 @@ _VALUES: dict[tuple[str, str], Callable[[list[str]], list[str]]] = {
     ("", "run"): _runs,
     ("", "resume_from"): _runs,
     ("connection", "name"): _connections,
+    ("model", "name"): _models,
+    ("model", "parent"): _models,
     ("", "variant"): _variants,
     ("", "node"): _nodes,
     ("flow", "inputs"): _inputs,

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
 from catalog.assets import LOCK, AssetExistsError, AssetInUseError, AssetNotFoundError
+from catalog.contents import File
 from catalog.lineage import Edge
 from catalog.registry import Registry
 from catalog.schemas import ModelSpec
-from promptflow.exceptions import ValidationException
+from promptflow.exceptions import ValidationException, WorkspaceError
 from promptflow.workspace import Workspace
 
 BIG = os.urandom(1 << 21)
@@ -147,6 +151,40 @@ def test_a_download_has_the_same_bytes(registry: Registry, folder: Path, file: P
     assert registry.download(registry.create(ModelSpec("b", str(file))), tmp_path / "out").read_bytes() == b"pickled"
 
 
+def test_a_download_replaces_the_files_that_are_there(registry: Registry, folder: Path, tmp_path: Path) -> None:
+    asset = registry.create(ModelSpec("a", str(folder)))
+    path = registry.download(asset, tmp_path / "out")
+    (path / "config.json").write_text("edited")
+    (path / "mine.txt").write_text("mine")
+    assert registry.download(asset, tmp_path / "out") == path
+    assert (path / "config.json").read_text() == "{}" and (path / "mine.txt").read_text() == "mine"
+
+
+def test_a_folder_of_an_upload_is_registered_by_its_files(registry: Registry, folder: Path) -> None:
+    kept = [registry.workspace.blobs.put(data) for data in (b"{}", BIG)]
+    files = [File("config.json", kept[0].digest, kept[0].size), File("sub/weights.bin", kept[1].digest, kept[1].size)]
+    asset = registry.create_from_files("m", files, tags={"by": "upload"}, edges=[Edge("", "run", "run:r")])
+    assert asset.digest == registry.create(ModelSpec("other", str(folder))).digest
+    assert (asset.version, asset.tags, asset.path) == ("1", {"by": "upload"}, "m")
+    assert registry.lineage.sources(asset.id)[0].source == "run:r"
+    with pytest.raises(WorkspaceError, match="not in"):
+        registry.create_from_files("m", [File("a", "0" * 64, 1)])
+    with pytest.raises(WorkspaceError, match="outside"):
+        registry.create_from_files("m", [File("../a", kept[0].digest, 2)])
+
+
+@pytest.mark.parametrize("harm", ["gone", "short"])
+def test_a_damaged_blob_is_told_when_its_model_is_laid_out(registry: Registry, folder: Path, harm: str) -> None:
+    asset = registry.create(ModelSpec("a", str(folder)))
+    large = max(registry.files(asset), key=lambda file: file.size)
+    blob = registry.workspace.blobs.local_file(large.digest)
+    assert blob is not None
+    blob.unlink() if harm == "gone" else blob.write_bytes(b"short")
+    with pytest.raises(WorkspaceError, match=f"{large.digest} is"):
+        registry.folder(asset)
+    assert list(registry.workspace.home.glob("assets/*/*/*")) == []
+
+
 def test_deleting_keeps_what_others_need(registry: Registry, folder: Path, tmp_path: Path) -> None:
     first = registry.create(ModelSpec("a", str(folder)))
     other = tmp_path / "other"
@@ -213,9 +251,9 @@ def test_creating_while_the_same_content_is_deleted_loses_nothing(registry: Regi
     old = registry.create(ModelSpec("old", str(folder)))
     put = registry.contents.put
 
-    def put_then_delete(path: Path) -> object:
+    def put_then_delete(path: Path, **options: bool) -> object:
         registry.contents.put = put  # type: ignore[method-assign]
-        blob = put(path)
+        blob = put(path, **options)
         registry.delete(old)
         return blob
 
@@ -253,3 +291,53 @@ def test_errors_name_what_is_near(registry: Registry, file: Path) -> None:
     with pytest.raises(AssetNotFoundError, match="no version 7") as caught:
         registry.get("sentiment:7")
     assert caught.value.hint == "the newest versions are 1"
+
+
+@pytest.mark.parametrize("place", ["elsewhere", "memory://registry"])
+def test_blobs_may_be_kept_elsewhere(
+    home: Path, folder: Path, tmp_path: Path, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PF_BLOBS_URL", place if "://" in place else str(tmp_path / place))
+    registry = Registry(Workspace.open())
+    asset = registry.create(ModelSpec("m", str(folder)))
+    assert (registry.folder(asset) / "sub" / "weights.bin").read_bytes() == BIG
+    registry.delete(asset)
+    assert not registry.workspace.blobs.has(asset.digest)
+
+
+KILLED = """
+import sys
+from catalog.registry import Registry
+from catalog.schemas import ModelSpec
+from promptflow.workspace import Workspace
+registry = Registry(Workspace.open())
+print("ready", flush=True)
+while True:
+    registry.create(ModelSpec("m", sys.argv[1]))
+    print("made", flush=True)
+"""
+
+
+def test_whoever_is_killed_while_registering_leaves_whole_versions_only(home: Path, folder: Path) -> None:
+    for number in range(4):
+        (folder / "sub" / "weights.bin").write_bytes(os.urandom(1 << 22))
+        process = subprocess.Popen([sys.executable, "-c", KILLED, str(folder)], stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None and process.stdout.readline() == "ready\n"
+        time.sleep(0.01 * number)
+        process.kill()
+        process.communicate()
+    registry = Registry(Workspace.open())
+    registry.create(ModelSpec("m", str(folder)))
+    versions = registry.list("m")
+    assert [int(asset.version) for asset in versions] == list(range(len(versions), 0, -1))
+    for asset in versions:
+        path = registry.download(asset, folder.parent / "out" / asset.version)
+        assert (path / "config.json").read_text() == "{}"
+
+
+def test_processes_that_create_at_once_get_a_version_each(home: Path, file: Path) -> None:
+    Registry(Workspace.open()).create(ModelSpec("m", str(file)))
+    code = KILLED.replace("while True", "for _ in range(10)")
+    makers = [subprocess.Popen([sys.executable, "-c", code, str(file)], stdout=subprocess.DEVNULL) for _ in range(3)]
+    assert [maker.wait(60) for maker in makers] == [0, 0, 0]
+    assert [asset.version for asset in Registry(Workspace.open()).list("m")] == [str(n) for n in range(31, 0, -1)]

@@ -23,10 +23,10 @@ def engine(database_url: str) -> Iterator[Engine]:
     engine.dispose()
 
 
-def make_old_store(engine: Engine) -> None:
-    """A store of the first version, with a run and a connection in it."""
+def make_old_store(engine: Engine, revision: str = "0001") -> None:
+    """A store of an older version, with a run and a connection in it."""
     with engine.begin() as connection:
-        upgrade(connection, "0001")
+        upgrade(connection, revision)
         connection.execute(
             text(
                 "INSERT INTO runs (name, kind, status, created, record) VALUES ('r', 'batch', 'Completed', '2025', '{}')"
@@ -44,12 +44,14 @@ def version(engine: Engine) -> str:
         return str(connection.execute(text("SELECT version_num FROM workspace_version")).scalar_one())
 
 
-def test_an_older_store_is_upgraded_with_all_that_it_holds(workspace: Workspace, engine: Engine) -> None:
-    make_old_store(engine)
-    assert version(engine) == "0001"
+@pytest.mark.parametrize("revision", ["0001", "0002"])
+def test_an_older_store_is_upgraded_with_all_that_it_holds(workspace: Workspace, engine: Engine, revision: str) -> None:
+    make_old_store(engine, revision)
+    assert version(engine) == revision
     row = workspace.store.get("runs", "r")
     assert row is not None and row["archived"] is False
     assert workspace.store.get("connections", "c")
+    assert workspace.store.select("assets", "SELECT * FROM assets") == []
     assert version(engine) == migrations.HEAD
 
 
