@@ -139,7 +139,13 @@ def _revisions(repo: Path) -> Iterator[LocalModel]:
     for folder in sorted(snapshots.iterdir()):
         if folder.is_dir() and not folder.is_symlink():
             names = tuple(name for name, sha in refs.items() if sha == folder.name)
-            yield LocalModel(id, folder.name, folder, tuple(_files(folder, repo / "blobs")), names)
+            yield LocalModel(
+                id,
+                folder.name,
+                folder,
+                tuple(sorted(_files(folder, repo / "blobs"), key=lambda file: file.name)),
+                names,
+            )
 
 
 def _refs(folder: Path) -> Iterator[tuple[str, str]]:
@@ -151,9 +157,8 @@ def _refs(folder: Path) -> Iterator[tuple[str, str]]:
 def _files(folder: Path, blobs: Path) -> Iterator[LocalFile]:
     """Files by name. A link that leads out of the blobs of its model is left out: it is none of the model's."""
     root = blobs.resolve()
-    for place, folders, names in os.walk(folder):
-        folders.sort()
-        for name in sorted(names):
+    for place, _, names in os.walk(folder):
+        for name in names:
             path = Path(place, name)
             blob = path.resolve().parent == root if path.is_symlink() else None
             if blob is False or not path.is_file():

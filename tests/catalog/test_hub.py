@@ -6,12 +6,12 @@ from collections.abc import Iterator
 
 import pytest
 
-pytest.importorskip("huggingface_hub")
-
 from catalog.hub import Hub, endpoint_url
 from catalog.huberrors import EmptyFileError, HubError, HubGatedError, HubNotFoundError, HubTokenError
 from promptflow.exceptions import ValidationException
 from tests.hub_server import LARGE, HubServer, Repo, serving
+
+pytest.importorskip("huggingface_hub")
 
 WEIGHTS = bytes(range(256)) * (LARGE // 256)
 FACTS = {
