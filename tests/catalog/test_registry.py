@@ -269,10 +269,10 @@ def test_a_failed_creation_leaves_no_version(registry: Registry, file: Path) -> 
     assert registry.list("m") == []
 
 
-@pytest.mark.parametrize("name", ["a/b", "", ".hidden", "a b", "x" * 256, "ü"])
-def test_names_that_no_model_may_have(registry: Registry, file: Path, name: str) -> None:
-    with pytest.raises(ValidationException, match="not a name"):
-        registry.create(ModelSpec(name, str(file)))
+def test_names_that_no_model_may_have(registry: Registry, file: Path) -> None:
+    for name in ("a/b", "", ".hidden", "a b", "x" * 256, "ü"):
+        with pytest.raises(ValidationException, match="not a name"):
+            registry.create(ModelSpec(name, str(file)))
 
 
 def test_empty_and_missing_paths_are_refused(registry: Registry, tmp_path: Path) -> None:
