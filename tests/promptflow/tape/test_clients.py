@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-import httpx
 import pytest
-import requests
 
 from promptflow.exceptions import ReplayMiss
 from promptflow.tape import record, replay
 from tests.fake_model import ModelServer, Reply
 from tests.promptflow.tape.conftest import calls
 
+httpx = pytest.importorskip("httpx")
+requests = pytest.importorskip("requests")
 KEY = "sk-a-key-of-many-letters"
 BODY = {"model": "m", "messages": [{"role": "user", "content": "grüezi"}]}
 HEADERS = {"Authorization": f"Bearer {KEY}", "Content-Type": "application/json"}

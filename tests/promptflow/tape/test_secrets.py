@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import httpx
 import pytest
 
 from promptflow.client import PFClient
@@ -23,6 +22,7 @@ from promptflow.workspace import Workspace
 from tests.fake_model import ModelServer, Reply
 from tests.promptflow.tape.conftest import calls
 
+httpx = pytest.importorskip("httpx")
 SECRET = 'p/ss "w\\rd" mit ü'
 
 
