@@ -64,6 +64,13 @@ COMMANDS: dict[str, Group | Verb] = {
             "delete": Verb("promptflow.cli.connection:DELETE", "Delete a connection."),
         },
     ),
+    "catalog": Group(
+        "Find models, and tell which fit this machine.",
+        {
+            "fit": Verb("catalog.cli.fit:FIT", "Tell whether models would run on this machine, and how."),
+            "compare": Verb("catalog.cli.compare:COMPARE", "Put models side by side."),
+        },
+    ),
     "model": Group(
         "Register models: versions, aliases, stages, lineage.",
         {
