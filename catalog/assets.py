@@ -130,10 +130,8 @@ class Assets:
 
     def names(self) -> list[str]:
         """All names, those of archived versions too."""
-        rows = self.workspace.store.select(
-            "asset_names", "SELECT name FROM asset_names WHERE kind = :kind ORDER BY name", kind=self.kind
-        )
-        return [str(row["name"]) for row in rows]
+        query = "SELECT DISTINCT name FROM assets WHERE kind = :kind ORDER BY name"
+        return [str(row["name"]) for row in self.workspace.store.select("assets", query, kind=self.kind)]
 
     def add(self, asset: Asset) -> Asset:
         """Keep a new version; without one it gets the next whole number. To be called inside ``write(lock=LOCK)``.

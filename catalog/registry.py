@@ -24,6 +24,7 @@ from promptflow.workspace.blobs import Blob
 KIND = "model"
 _CARD = "README.md"  # the hub's name for a card
 _ATTEMPTS = 5
+_DELETED = "model.deleted"
 
 
 class Registry:
@@ -142,7 +143,7 @@ class Registry:
             self.aliases.forget(asset)
             self.assets.remove(asset)
             blobs = self.contents.forget(asset.digest)
-            self.workspace.events.append("model.deleted", asset.id, {"digest": asset.digest})
+            self.workspace.events.append(_DELETED, asset.id, {"digest": asset.digest})
         self.contents.sweep(asset.digest, blobs)
 
     def download(self, asset: Asset, folder: Path) -> Path:
@@ -171,6 +172,7 @@ class Registry:
         with self.workspace.db.write(lock=LOCK):
             there = self.assets.find(asset.name, asset.version) if asset.version else None
             if there is None:
+                self._refuse_deleted(asset)
                 if not self.contents.claim(blob):
                     return None
                 kept = self.assets.add(asset)
@@ -181,6 +183,17 @@ class Registry:
             for alias in aliases:
                 self.aliases.set(kept, alias)
         return kept
+
+    def _refuse_deleted(self, asset: Asset) -> None:
+        """A version that was deleted does not come back with other content: whoever knows it by name trusts in that."""
+        deleted = self.workspace.store.select(
+            "events", "SELECT payload FROM events WHERE kind = :kind AND subject = :id", kind=_DELETED, id=asset.id
+        )
+        if any(event["payload"].get("digest") != asset.digest for event in deleted):
+            raise AssetExistsError(
+                f"model {asset.name} had a version {asset.version} with other content, which was deleted.",
+                hint="leave the version out to make the next one",
+            )
 
     def _again(self, there: Asset, asset: Asset) -> Asset:
         if (there.digest, there.type) != (asset.digest, asset.type):

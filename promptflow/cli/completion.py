@@ -99,8 +99,8 @@ def _connections(before: list[str]) -> list[str]:
 
 
 def _models(before: list[str]) -> list[str]:
-    query = "SELECT name FROM asset_names WHERE kind = 'model' ORDER BY name"
-    return [str(row["name"]) for row in Workspace.open().store.select("asset_names", query)]
+    query = "SELECT DISTINCT name FROM assets WHERE kind = 'model' ORDER BY name"
+    return [str(row["name"]) for row in Workspace.open().store.select("assets", query)]
 
 
 def _variants(before: list[str]) -> list[str]:

@@ -85,6 +85,16 @@ def test_a_number_is_not_given_twice(registry: Registry, file: Path) -> None:
     assert registry.create(ModelSpec("m", str(file))).version == "11"
 
 
+def test_a_deleted_version_does_not_come_back_with_other_content(registry: Registry, file: Path) -> None:
+    registry.delete(registry.create(ModelSpec("m", str(file), version="2.0")))
+    assert registry.assets.names() == []
+    again = registry.create(ModelSpec("m", str(file), version="2.0"))
+    registry.delete(again)
+    file.write_bytes(b"other")
+    with pytest.raises(AssetExistsError, match="which was deleted"):
+        registry.create(ModelSpec("m", str(file), version="2.0"))
+
+
 def test_aliases_point_to_one_version_and_move(registry: Registry, file: Path) -> None:
     first = registry.create(ModelSpec("m", str(file), aliases=("champion",)))
     second = registry.create(ModelSpec("m", str(file)))
