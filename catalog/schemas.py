@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -100,20 +101,17 @@ def check_type(value: Any) -> str:
 
 
 def check_stage(value: Any) -> str:
-    """A stage, in any case."""
-    for stage in STAGES:
-        if str(value).lower() == stage.lower():
-            return stage
-    raise ValidationException(f"{value!r} is no stage.", hint=f"one of: {', '.join(STAGES)}")
+    """A stage: any short text; the usual ones in any case."""
+    text = str(value).strip()
+    if not text or len(text) > 64 or "\n" in text:
+        raise ValidationException(f"{text[:80]!r} is no stage.", hint=f"such as {', '.join(STAGES)}")
+    return next((stage for stage in STAGES if stage.lower() == text.lower()), text)
 
 
 def check_texts(key: str, value: Any) -> dict[str, str]:
-    """A mapping of texts; numbers and booleans are taken as they are written."""
+    """A mapping of texts; numbers and booleans are taken as they are written, whatever is nested as JSON."""
     if not isinstance(value, Mapping):
         raise ValidationException(f"'{key}' is a mapping of names to texts, not {type(value).__name__}.")
-    wrong = [name for name, inner in value.items() if isinstance(inner, Mapping | list)]
-    if wrong:
-        raise ValidationException(f"'{key}.{wrong[0]}' is a text, not {type(value[wrong[0]]).__name__}.")
     return {str(name): _text(inner) for name, inner in value.items()}
 
 
@@ -137,8 +135,8 @@ def _read(key: str, value: Any) -> Any:
 
 
 def _text(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
+    if isinstance(value, bool | Mapping | list):
+        return json.dumps(value, default=str, ensure_ascii=False)
     return "" if value is None else str(value)
 
 

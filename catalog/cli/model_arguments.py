@@ -45,7 +45,7 @@ def add_model(parser: ArgumentParser, *, label: bool = True) -> None:
 def add_texts(parser: ArgumentParser) -> None:
     """What may be said of a version when it is made and later."""
     parser.add_argument("--description", metavar="TEXT", help="What it is.")
-    parser.add_argument("--stage", metavar="STAGE", help="None, Development, Staging, Production or Archived.")
+    parser.add_argument("--stage", metavar="STAGE", help="Such as Development, Staging or Production.")
     parser.add_argument("--tags", action=KeyValues, nargs="+", metavar="KEY=VALUE", help="Tags.")
     parser.add_argument("--properties", action=KeyValues, nargs="+", metavar="KEY=VALUE", help="Properties.")
     parser.add_argument("--card", metavar="FILE", help="A Markdown file that describes it, over its own README.md.")
