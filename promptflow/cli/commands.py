@@ -65,8 +65,14 @@ COMMANDS: dict[str, Group | Verb] = {
         },
     ),
     "catalog": Group(
-        "Find models, and tell which fit this machine.",
+        "Find models, pull them, and tell which fit this machine.",
         {
+            "search": Verb("catalog.cli.search:SEARCH", "Search a hub for models."),
+            "show": Verb("catalog.cli.show:SHOW", "Show the card of a model: licence, size, formats, results."),
+            "pull": Verb("catalog.cli.pull:PULL", "Pull a model to this machine."),
+            "list": Verb("catalog.cli.list:LIST", "List the models in the cache of this machine."),
+            "remove": Verb("catalog.cli.remove:REMOVE", "Remove a pulled model."),
+            "verify": Verb("catalog.cli.verify:VERIFY", "Hash the files of pulled models."),
             "fit": Verb("catalog.cli.fit:FIT", "Tell whether models would run on this machine, and how."),
             "compare": Verb("catalog.cli.compare:COMPARE", "Put models side by side."),
         },
