@@ -6,7 +6,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from serve.openai import chat, listing
+from serve.openai import chat, listing, responses, vectors
 from serve.openai.errors import ApiError
 from serve.openai.exchange import Exchange
 from serve.openai.keys import Account, Keys
@@ -14,6 +14,7 @@ from serve.openai.service import Service
 from serve.router import Router
 
 Handler = Callable[[Exchange, Service], Awaitable[None]]
+Named = Callable[[Exchange, Service, str], Awaitable[None]]
 
 OPEN = frozenset({"/health"})  # for those who look whether it lives; it is no work, and needs no key
 ROUTES: dict[str, tuple[str, Handler]] = {
@@ -22,6 +23,14 @@ ROUTES: dict[str, tuple[str, Handler]] = {
     "/v1/models": ("GET", listing.models),
     "/v1/chat/completions": ("POST", chat.chat),
     "/v1/completions": ("POST", chat.completions),
+    "/v1/embeddings": ("POST", vectors.embeddings),
+    "/v1/rerank": ("POST", vectors.rerank),
+    "/v1/responses": ("POST", responses.create),
+}
+NAMED: dict[tuple[str, str], Named] = {
+    ("GET", "/v1/models/"): listing.model,
+    ("GET", "/v1/responses/"): responses.show,
+    ("DELETE", "/v1/responses/"): responses.delete,
 }
 
 
@@ -67,6 +76,7 @@ class OpenAIApp:
         self.activity.running += 1
         account_open = False
         try:
+            exchange.key = account.key.name
             account.begin()
             account_open = True
             exchange.headers += account.headers()
@@ -91,9 +101,10 @@ class OpenAIApp:
                 raise ApiError(405, f"{path} answers to {wanted} only.", headers={"allow": wanted})
             exchange.tally.route = route
             return await handler(exchange, self.service)
-        if path.startswith("/v1/models/") and method == "GET":
-            exchange.tally.route = "/v1/models/{model}"
-            return await listing.model(exchange, self.service, path.removeprefix("/v1/models/"))
+        for (wanted, prefix), handle in NAMED.items():
+            if method == wanted and path.startswith(prefix) and len(path) > len(prefix):
+                exchange.tally.route = f"{prefix}{{id}}"
+                return await handle(exchange, self.service, path.removeprefix(prefix))
         raise ApiError(404, f"There is no {method} {path} here.")
 
     def _measure(self, exchange: Exchange) -> None:

@@ -49,6 +49,7 @@ class Exchange:
         self.begun = time.perf_counter()
         self.headers: list[tuple[bytes, bytes]] = []  # that any answer will carry
         self.gone = False
+        self.fault_told = False  # a stream has told of its error already, in words of its own
         self._streaming = False
         self._watcher: asyncio.Task[None] | None = None
 
@@ -117,7 +118,7 @@ class Exchange:
         if not isinstance(error, (PromptflowException, ValidationError)):
             logger.error("%s failed", self.path, exc_info=error)
         if self._streaming:
-            event = b"data: " + orjson.dumps(body) + b"\n\n"
+            event = b"" if self.fault_told else b"data: " + orjson.dumps(body) + b"\n\n"
             await self.send({"type": "http.response.body", "body": event})
         elif not self.tally.status:
             self.headers += [(name.encode(), value.encode()) for name, value in headers.items()]

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from serve.metrics import Metrics
 from serve.openai.exchange import Exchange
+from serve.openai.kept import Responses
 from serve.router import Router, Use
 
 
@@ -16,6 +17,7 @@ from serve.router import Router, Use
 class Service:
     router: Router
     metrics: Metrics = field(default_factory=Metrics)
+    responses: Responses = field(default_factory=Responses)
     started: int = field(default_factory=lambda: int(time.time()))
 
     @asynccontextmanager

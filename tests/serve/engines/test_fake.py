@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from promptflow.exceptions import UserErrorException, ValidationException
 from serve.engines import builtin_models, open_engine
+from serve.engines.base import Engine, Request
 from tests.serve.engines.asking import ask, chat, plain, text_of
 
 
@@ -20,11 +23,24 @@ def test_echo_obeys_max_tokens_and_stop() -> None:
     assert (text_of(stopped), stopped[-1].finish) == ("a b ", "stop")
 
 
-def test_an_engine_without_embeddings_says_so() -> None:
-    import asyncio
-
+def test_an_engine_without_embeddings_says_so(intent_mini: Engine) -> None:
     with pytest.raises(UserErrorException, match="makes no embeddings"):
-        asyncio.run(open_engine("fake/echo").embed(["x"]))
+        asyncio.run(intent_mini.embed(["x"]))
+
+
+def test_echo_calls_the_tool_it_is_told_to_and_speaks_json() -> None:
+    tool = {"type": "function", "function": {"name": "look", "parameters": {}}}
+    asked = Request(messages=[{"role": "user", "content": '{"at": 1}'}], tools=[tool], tool_choice="look")
+    (piece,) = ask(open_engine("fake/echo"), asked)
+    assert (piece.tool_calls[0].name, piece.tool_calls[0].arguments, piece.finish) == ("look", '{"at": 1}', "tool_calls")
+    assert text_of(ask(open_engine("fake/echo"), plain("so", json=True))) == '{"text": "so"}'
+
+
+def test_echo_ranks_by_words_in_common_and_gives_equal_texts_equal_vectors() -> None:
+    engine = open_engine("fake/echo")
+    assert asyncio.run(engine.rerank("a red fox", ["a dog", "the red fox"])).scores == [1 / 3, 2 / 3]
+    one, two, three = asyncio.run(engine.embed(["x", "x", "y"])).vectors
+    assert one == two != three
 
 
 @pytest.mark.parametrize("model", ["builtin/none", "/no/such/folder", "intent-mini"])

@@ -1,0 +1,76 @@
+"""The real application behind a real port, in a thread of the test."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import uvicorn
+
+from serve.engines.base import Engine, Piece, Request
+from serve.openai.app import OpenAIApp
+from serve.router import Router, Served
+from serve.server import listen
+
+
+@contextmanager
+def running(app: OpenAIApp) -> Iterator[str]:
+    """The address of ``app``, with /v1, while it runs."""
+    listener = listen("127.0.0.1", 0)
+    config = uvicorn.Config(app, log_level="warning", access_log=False, lifespan="off", ws="none")
+    server = uvicorn.Server(config)
+
+    async def run() -> None:
+        await server.serve([listener])
+        await app.service.router.close()
+
+    thread = threading.Thread(target=lambda: asyncio.run(run()))
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
+    finally:
+        server.should_exit = True
+        thread.join()
+        listener.close()
+
+
+def app_of(*engines: Engine, **options: Any) -> OpenAIApp:
+    """An application of engines that need no loading from files."""
+    served = [Served(engine.model, lambda engine=engine: engine) for engine in engines]  # type: ignore[misc]
+    return OpenAIApp(Router(served), **options)
+
+
+class Scripted(Engine):
+    """Says its pieces, or raises an exception among them; an `asyncio.Event` among them is waited for."""
+
+    def __init__(self, pieces: Sequence[Any], model: str = "scripted") -> None:
+        super().__init__(model)
+        self.pieces = pieces
+        self.asked: list[Request] = []
+        self.inside = self.closed = self.loads = 0
+
+    def load(self) -> None:
+        self.loads += 1
+
+    async def generate(self, request: Request) -> AsyncIterator[Piece]:
+        self.asked.append(request)
+        self.inside += 1
+        try:
+            for piece in self.pieces:
+                if isinstance(piece, BaseException):
+                    raise piece
+                if isinstance(piece, Piece):
+                    yield piece
+                else:
+                    await asyncio.sleep(piece)
+        finally:
+            self.inside -= 1
+            self.closed += 1
+
+
+def said(*words: str, finish: str = "stop") -> list[Piece]:
+    pieces = [Piece(word, 3, count) for count, word in enumerate(words, start=1)]
+    return [*pieces, Piece("", 3, len(words), finish)]
