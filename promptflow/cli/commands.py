@@ -75,6 +75,8 @@ COMMANDS: dict[str, Group | Verb] = {
             "verify": Verb("catalog.cli.verify:VERIFY", "Hash the files of pulled models."),
             "fit": Verb("catalog.cli.fit:FIT", "Tell whether models would run on this machine, and how."),
             "compare": Verb("catalog.cli.compare:COMPARE", "Put models side by side."),
+            "mirror": Verb("catalog.cli.mirror:MIRROR", "Serve the models of this machine as a hub of your own."),
+            "mirror-token": Verb("catalog.cli.mirror:TOKEN", "Make, list or withdraw tokens of the mirror."),
         },
     ),
     "model": Group(

@@ -1,0 +1,85 @@
+"""The models that were pulled to this machine, under their own ids."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+from catalog.local import LocalFile, LocalModel, LocalModels, NotPulledError
+from catalog.mirror.repo import (
+    LARGE,
+    MAIN,
+    MODELS,
+    Commit,
+    Entry,
+    Repo,
+    RepoNotFoundError,
+    RevisionNotFoundError,
+    blob_oid,
+    large_entry,
+)
+from promptflow.exceptions import ValidationException
+
+_SHA256 = 64  # digits
+
+
+class Pulled:
+    """A source of what is in the hub's cache. ``main`` is what was main when it was pulled, else the newest."""
+
+    def __init__(self, models: LocalModels) -> None:
+        self.models = models
+
+    def find(self, kind: str, id: str, revision: str) -> Repo:
+        model = self._model(kind, id, revision)
+        here = self.models.revisions(id)
+        branches = {name: other.sha for other in here for name in other.refs}
+        branches.setdefault(MAIN, self._model(kind, id, MAIN).sha)
+        return Repo(kind, id, _commit(model), {file.name: _entry(file) for file in model.files}, branches)
+
+    def all(self, kind: str) -> Iterator[Repo]:
+        if kind == MODELS:
+            for id in dict.fromkeys(model.id for model in self.models.list()):
+                yield self.find(kind, id, MAIN)
+
+    def commits(self, kind: str, id: str, revision: str) -> list[Commit]:
+        first = self._model(kind, id, revision)
+        older = [model for model in self.models.revisions(id) if model.updated < first.updated]
+        return [_commit(model) for model in (first, *older)]
+
+    def _model(self, kind: str, id: str, revision: str) -> LocalModel:
+        try:
+            if kind != MODELS or not self.models.revisions(id):
+                raise RepoNotFoundError(id)
+            return self.models.get(id, None if revision == MAIN else revision)
+        except ValidationException as error:
+            raise RepoNotFoundError(id) from error
+        except NotPulledError as error:
+            raise RevisionNotFoundError(id, revision) from error
+
+
+def _commit(model: LocalModel) -> Commit:
+    date = datetime.fromtimestamp(model.updated, UTC).isoformat()
+    return Commit(model.sha, f"{model.id} as it was pulled", date)
+
+
+def _entry(file: LocalFile) -> Entry:
+    place = functools.partial(Path, file.path)
+    # Blobs are named by what the hub calls the file: nothing need be read.
+    if len(file.blob) == _SHA256:
+        return large_entry(file.name, file.size, file.blob, place)
+    if file.blob:
+        return Entry(file.name, file.size, file.blob, "", place)
+    return _plain(file.name, file.path, file.size, file.path.stat().st_mtime_ns)
+
+
+@functools.lru_cache(4096)
+def _plain(name: str, path: Path, size: int, changed: int) -> Entry:
+    """A file that is no link to a blob, as on disks without links: it is read once to know what to call it."""
+    place = functools.partial(Path, path)
+    if size < LARGE:
+        return Entry(name, size, blob_oid(path.read_bytes()), "", place)
+    with path.open("rb") as file:
+        return large_entry(name, size, hashlib.file_digest(file, "sha256").hexdigest(), place)

@@ -1,0 +1,196 @@
+"""What the hub's clients read: facts, lists of files, files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Annotated, Any
+from urllib.parse import parse_qs
+
+from fastapi import APIRouter, Depends, Query, Request
+from fastapi.responses import FileResponse, JSONResponse, Response
+
+from catalog.mirror import describe
+from catalog.mirror.access import Token
+from catalog.mirror.facts import KnownFacts
+from catalog.mirror.repo import DATASETS, MAIN, MODELS, Entry, Mirror, MirrorError, Repo
+from catalog.mirror.search import next_link, page, parse_cursor, parse_query
+
+_TREE_PAGE = 1000
+_MOST_BODY = 8 << 20  # bytes of a list of paths
+
+
+class _File(FileResponse):
+    chunk_size = 1 << 20  # a thread is asked for each
+
+
+def read_routes(mirror: Mirror, facts: KnownFacts) -> APIRouter:
+    """The routes of a mirror that change nothing."""
+    router = APIRouter()
+    get, post = router.get, router.post
+    main, at = Depends(_main(mirror)), Depends(_at(mirror))
+
+    @get("/health")
+    def health() -> dict[str, str]:
+        return {"status": "ok"}
+
+    @get("/api/whoami-v2")
+    def whoami(request: Request) -> dict[str, Any]:
+        token: Token | None = request.scope["state"]["token"]
+        if token is None:
+            raise MirrorError(401, "This mirror has no tokens: anybody may read.")
+        access = {"displayName": token.name, "role": token.role}
+        return {"type": "user", "name": token.name, "orgs": [], "auth": {"type": "access_token", "accessToken": access}}
+
+    @get("/api/{kind}")
+    def search(kind: str, request: Request, full: bool = False) -> JSONResponse:
+        asked = parse_query(request.query_params.multi_items())
+        every = [describe.info(repo, facts.of(repo), files=full) for repo in mirror.all(_kind(kind))]
+        found, following = page(asked, every)
+        return _paged(request, found, following)
+
+    @_both(get, "/refs")
+    def refs(repo: Repo = main) -> dict[str, Any]:
+        return describe.refs(repo)
+
+    @_both(get, "/auth-check")
+    def auth_check(repo: Repo = main) -> dict[str, str]:
+        return {"id": repo.id}
+
+    @_both(get, "/commits/{revision}")
+    def commits(revision: str, repo: Repo = at) -> list[dict[str, Any]]:
+        return describe.commits(mirror.commits(repo.kind, repo.id, _revision(revision)))
+
+    @_both(get, "/revision/{revision}")
+    def info_at(repo: Repo = at, blobs: bool = False) -> dict[str, Any]:
+        return describe.info(repo, facts.of(repo), blobs=blobs)
+
+    @_both(get, "/tree/{revision}", "/tree/{revision}/{path:path}")
+    def tree(
+        request: Request,
+        repo: Repo = at,
+        path: str = "",
+        recursive: bool = False,
+        expand: bool = False,
+        limit: Annotated[int, Query(ge=1, le=_TREE_PAGE)] = _TREE_PAGE,
+        cursor: str = "",
+    ) -> JSONResponse:
+        items = describe.tree(repo, _slashes(path), recursive=recursive, expand=expand)
+        start = parse_cursor(cursor)
+        return _paged(request, items[start : start + limit], start + limit if len(items) > start + limit else 0)
+
+    @_both(post, "/paths-info/{revision}")
+    async def paths_info(request: Request, repo: Repo = at) -> list[dict[str, Any]]:
+        paths, expand = _asked_paths(request.headers.get("content-type", ""), await _small_body(request))
+        return describe.paths_info(repo, paths, expand=expand)
+
+    @_both(get, "")
+    def info(repo: Repo = main, blobs: bool = False) -> dict[str, Any]:
+        return describe.info(repo, facts.of(repo), blobs=blobs)
+
+    _add_files(router, mirror)
+    return router
+
+
+def _add_files(router: APIRouter, mirror: Mirror) -> None:
+    def resolve(revision: str, path: str, name: str, org: str = "", kind: str = MODELS) -> Response:
+        repo = mirror.find(kind, _id(org, name), _revision(revision))
+        return _file(repo, repo.entry(_slashes(path)))
+
+    def resolve_data(revision: str, path: str, name: str, org: str = "") -> Response:
+        return resolve(revision, path, name, org, DATASETS)
+
+    # Data sets first: their address begins as that of a model would.
+    for prefix, route in (("/datasets", resolve_data), ("", resolve)):
+        for id in ("/{org}/{name}", "/{name}"):
+            for verb in ("resolve", "raw"):
+                path = f"{prefix}{id}/{verb}/{{revision}}/{{path:path}}"
+                router.add_api_route(path, route, methods=["GET", "HEAD"], response_model=None)
+
+
+def _file(repo: Repo, entry: Entry) -> Response:
+    headers = {
+        "ETag": f'"{entry.etag}"',
+        "X-Repo-Commit": repo.sha,
+        "Content-Disposition": "attachment",
+        "X-Content-Type-Options": "nosniff",
+    }
+    if entry.sha256:
+        headers |= {"X-Linked-Etag": f'"{entry.sha256}"', "X-Linked-Size": str(entry.size)}
+    return _File(entry.place(), headers=headers, media_type="application/octet-stream")
+
+
+def _paged(request: Request, found: list[dict[str, Any]], following: int) -> JSONResponse:
+    """One page; ``following`` is where the next one begins, 0 if there is none."""
+    url = str(request.url.replace(query=""))
+    return JSONResponse(found, headers={"Link": next_link(url, request.url.query, following)} if following else {})
+
+
+def _both(method: Callable[..., Any], *ends: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """A route for ids of two parts, ORG/NAME, and for those of one."""
+
+    def add(route: Callable[..., Any]) -> Callable[..., Any]:
+        for end in ends:
+            for id in ("{name}", "{org}/{name}"):
+                method(f"/api/{{kind}}/{id}{end}", response_model=None)(route)
+        return route
+
+    return add
+
+
+def _main(mirror: Mirror) -> Callable[..., Repo]:
+    def find(kind: str, name: str, org: str = "") -> Repo:
+        return mirror.find(_kind(kind), _id(org, name))
+
+    return find
+
+
+def _at(mirror: Mirror) -> Callable[..., Repo]:
+    def find(kind: str, name: str, revision: str, org: str = "") -> Repo:
+        return mirror.find(_kind(kind), _id(org, name), _revision(revision))
+
+    return find
+
+
+def _kind(kind: str) -> str:
+    if kind not in (MODELS, DATASETS):
+        raise MirrorError(404, f"This mirror has models and datasets, no {kind}.")
+    return kind
+
+
+def _id(org: str, name: str) -> str:
+    return f"{org}/{name}" if org else name
+
+
+def _revision(text: str) -> str:
+    revision = _slashes(text)
+    for prefix in ("refs/heads/", "refs/tags/"):
+        revision = revision.removeprefix(prefix)
+    return revision or MAIN
+
+
+def _slashes(text: str) -> str:
+    return text.replace("%2F", "/")
+
+
+async def _small_body(request: Request) -> bytes:
+    body = b""
+    async for part in request.stream():
+        body += part
+        if len(body) > _MOST_BODY:
+            raise MirrorError(413, "Too many paths at once.")
+    return body
+
+
+def _asked_paths(kind: str, body: bytes) -> tuple[list[str], bool]:
+    """``paths`` and ``expand`` of a form (as huggingface_hub sends them) or of JSON."""
+    try:
+        if kind.startswith("application/json"):
+            found = json.loads(body)
+            paths, expand = found["paths"], bool(found.get("expand"))
+        else:
+            form = parse_qs(body.decode())
+            paths, expand = form.get("paths", []), form.get("expand", ["false"])[0].lower() == "true"
+        return [str(path) for path in paths], expand
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise MirrorError(400, "This is no list of paths.") from error
