@@ -9,15 +9,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, TypeVar
 
 from promptflow.exceptions import UserErrorException
 from serve.engines.base import AdapterNotFoundError, Engine, EngineClosedError, EngineFailedError
 
 logger = logging.getLogger(__name__)
+T = TypeVar("T")
 
 DRAIN_SECONDS = 300.0  # so long a model waits for another one's requests to end
 
@@ -73,6 +75,7 @@ class Slot:
         self.last = 0.0  # monotonic seconds
         self.size = 0
         self.leaving = False
+        self.loading: asyncio.Task[Engine] | None = None
         self.changed = asyncio.Condition()
 
     @property
@@ -98,7 +101,7 @@ class Router:
         self.loads = self.evictions = 0
         self._room = asyncio.Lock()
         self._timer: asyncio.TimerHandle | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
 
     @property
     def default(self) -> str:
@@ -169,15 +172,14 @@ class Router:
             slot.last = time.monotonic()
             if slot.engine is not None:
                 return slot.engine
+            # All that wait for a model wait for one task, which goes on when any of them hangs up. They must not stand
+            # in the line for room themselves: the next model there would wait for them to end.
+            loading = slot.loading = slot.loading or self._start(self._load(slot))
         try:
-            async with self._room:
-                if slot.engine is None:
-                    await self._load(slot)
+            return await asyncio.shield(loading)
         except BaseException:
             await self._leave(slot)
             raise
-        assert slot.engine is not None
-        return slot.engine
 
     async def _leave(self, slot: Slot) -> None:
         slot.users -= 1
@@ -188,17 +190,21 @@ class Router:
         if self.budget.idle and self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(self.budget.idle, self._start_sweep)
 
-    async def _load(self, slot: Slot) -> None:
-        """Called under the lock of the room."""
-        await self._make_room(slot)
-        engine = await asyncio.to_thread(slot.served.make)
-        began = time.monotonic()
-        await asyncio.to_thread(engine.load)
-        stats = engine.stats()
-        slot.size = max(stats.weights_bytes + stats.cache_bytes, slot.served.size)
-        slot.engine = engine
+    async def _load(self, slot: Slot) -> Engine:
+        try:
+            async with self._room:
+                await self._make_room(slot)
+                began = time.monotonic()
+                engine = await asyncio.to_thread(slot.served.make)
+                await asyncio.to_thread(engine.load)
+                stats = engine.stats()
+                slot.size = max(stats.weights_bytes + stats.cache_bytes, slot.served.size)
+                slot.engine = engine
+        finally:
+            slot.loading = None
         self.loads += 1
         logger.info("loaded %s in %.1f s, %d bytes", slot.served.name, time.monotonic() - began, slot.size)
+        return engine
 
     async def _load_adapter(self, slot: Slot, engine: Engine, adapter: str) -> None:
         folder = slot.served.adapters.get(adapter)
@@ -253,10 +259,20 @@ class Router:
             slot.leaving = False
             slot.changed.notify_all()
 
-    def _start_sweep(self) -> None:
-        task = asyncio.get_running_loop().create_task(self._sweep())
+    def _start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """A task that is kept until it is done; whoever waits for it gets its error."""
+        task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._forget)
+        return task
+
+    def _forget(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # looked at: those who waited may all have hung up
+
+    def _start_sweep(self) -> None:
+        self._start(self._sweep())
 
     async def _sweep(self) -> None:
         """Unload what nobody used for as long as the budget says, and come back when the next one may be due."""

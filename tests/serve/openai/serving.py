@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -29,6 +30,8 @@ def running(app: OpenAIApp) -> Iterator[str]:
 
     thread = threading.Thread(target=lambda: asyncio.run(run()))
     thread.start()
+    while not server.started:
+        time.sleep(0.001)
     try:
         yield f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
     finally:
