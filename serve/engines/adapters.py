@@ -45,15 +45,47 @@ class Pair:
     up: Any
 
 
+@dataclass(frozen=True)
+class Stack:
+    """The pairs of several adapters side by side, so that any number of them costs one layer two products.
+    ``layout``: (number, rank) of each."""
+
+    key: tuple[int, ...]
+    layout: tuple[tuple[int, int], ...]
+    down: Any = None
+    up: Any = None
+
+
+class Layer:
+    """The pairs of one layer, by number; keeps the stack that was used last."""
+
+    def __init__(self) -> None:
+        self.pairs: dict[int, Pair] = {}
+        self._stack = Stack((), ())
+
+    def stack(self, key: tuple[int, ...]) -> Stack:
+        if self._stack.key != key:
+            pairs = {number: self.pairs[number] for number in key if number in self.pairs}
+            layout = tuple((number, pair.down.shape[1]) for number, pair in pairs.items())
+            if pairs:
+                down = torch.cat([pair.down for pair in pairs.values()], dim=1)
+                self._stack = Stack(key, layout, down, torch.cat([pair.up for pair in pairs.values()]))
+            else:
+                self._stack = Stack(key, layout)
+        return self._stack
+
+
 class Adapters:
     """The adapters of ``model``. `use` and `release` count the requests, so that none loses its adapter midway."""
 
     def __init__(self, name: str, model: Any) -> None:
         self.model_name, self.model = name, model
-        # Which tokens of the pass that comes next run with which adapter: (number, slice or index tensor).
-        self.active: Sequence[tuple[int, Any]] = ()
+        # Of the pass that comes next: the adapters in it, and each token's; None where all tokens have the one.
+        self._key: tuple[int, ...] = ()
+        self._tokens: Any = None
+        self._masks: dict[tuple[tuple[int, int], ...], Any] = {}
         self._modules: dict[str, Any] = dict(model.named_modules())
-        self._pairs: dict[str, dict[int, Pair]] = {}
+        self._layers: dict[str, Layer] = {}
         self._numbers: dict[str, int] = {}
         self._users: Counter[int] = Counter()
         self._last = 0
@@ -90,10 +122,10 @@ class Adapters:
             self._last += 1
             number = self._last
             for path, pair in pairs.items():
-                if path not in self._pairs:
-                    self._pairs[path] = {}
+                if path not in self._layers:
+                    self._layers[path] = Layer()
                     self._wrap(path)
-                self._pairs[path][number] = pair
+                self._layers[path].pairs[number] = pair
             old = self._numbers.get(name)
             self._numbers[name] = number
         if old is not None:
@@ -108,33 +140,46 @@ class Adapters:
 
     def mark(self, numbers: Sequence[tuple[int, int]]) -> None:
         """Say which adapter each token of the next pass has: (number, how many tokens), one entry per request."""
-        spans: dict[int, list[tuple[int, int]]] = {}
-        at = 0
-        for number, count in numbers:
-            if number:
-                spans.setdefault(number, []).append((at, at + count))
-            at += count
-        self.active = [(number, _index(parts, at)) for number, parts in spans.items()]
+        used = {number for number, _ in numbers}
+        self._key = tuple(sorted(used - {0}))
+        self._masks = {}
+        if self._key and len(used) > 1:
+            each = [number for number, count in numbers for _ in range(count)]
+            self._tokens = torch.tensor(each, device=self.model.device)
+        else:
+            self._tokens = None
+
+    def _mask(self, layout: tuple[tuple[int, int], ...]) -> Any:
+        """[tokens, ranks]: 1 where a token's own adapter stands in the stack."""
+        mask = self._masks.get(layout)
+        if mask is None:
+            owner = [number for number, rank in layout for _ in range(rank)]
+            owners = torch.tensor(owner, device=self.model.device)
+            mask = self._masks[layout] = (self._tokens[:, None] == owners).to(self.model.dtype)
+        return mask
 
     def _retire(self, number: int) -> None:
         with self._change:
             self._change.wait_for(lambda: not self._users[number])
             del self._users[number]
-            for path, pairs in list(self._pairs.items()):
-                pairs.pop(number, None)
-                if not pairs:
-                    del self._pairs[path]
+            for path, layer in list(self._layers.items()):
+                layer.pairs.pop(number, None)
+                if not layer.pairs:
+                    del self._layers[path]
                     del self._modules[path].forward  # the class's own forward shows again
 
     def _wrap(self, path: str) -> None:
-        module, pairs = self._modules[path], self._pairs[path]
+        module, layer = self._modules[path], self._layers[path]
         forward: Callable[..., Any] = module.forward
 
         def with_adapters(hidden: Any, *args: Any, **kwargs: Any) -> Any:
             result = forward(hidden, *args, **kwargs)
-            for number, tokens in self.active:
-                if (pair := pairs.get(number)) is not None:
-                    result[:, tokens] += hidden[:, tokens] @ pair.down @ pair.up
+            if not self._key or not (stack := layer.stack(self._key)).layout:
+                return result
+            low = hidden @ stack.down
+            if self._tokens is not None:
+                low *= self._mask(stack.layout)
+            result.view(-1, result.shape[-1]).addmm_(low.view(-1, low.shape[-1]), stack.up)
             return result
 
         module.forward = with_adapters
@@ -185,14 +230,6 @@ class Adapters:
         kind = {"device": weight.device, "dtype": self.model.dtype}
         up = both["B"].float() * scaling(path, rank, config)
         return Pair(both["A"].to(**kind).T.contiguous(), up.to(**kind).T.contiguous())
-
-
-def _index(parts: list[tuple[int, int]], total: int) -> Any:
-    """Places as a slice where they lie together, else as an index."""
-    if all(before[1] == after[0] for before, after in zip(parts, parts[1:], strict=False)):
-        start, stop = parts[0][0], parts[-1][1]
-        return slice(None) if stop - start == total else slice(start, stop)
-    return torch.cat([torch.arange(*part) for part in parts])
 
 
 def read_config(folder: Path) -> dict[str, Any]:
