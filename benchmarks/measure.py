@@ -63,13 +63,13 @@ def median(measure: Callable[[], Cost], repetitions: int) -> Cost:
     return Cost(wall, middle.cpu, max(c.pss_mb for c in costs), middle.out, all(c.ok for c in costs))
 
 
-def memory_mb(pid: int) -> float:
-    """The proportional share of memory (PSS) that a process holds now."""
+def memory_mb(pid: int, kind: str = "Pss") -> float:
+    """The memory that a process holds now: its proportional share (``Pss``), or all that it sees (``Rss``)."""
     try:
         text = Path(f"/proc/{pid}/smaps_rollup").read_text()
     except OSError:
         return 0.0
-    return next((int(line.split()[1]) / 1024 for line in text.splitlines() if line.startswith("Pss:")), 0.0)
+    return next((int(line.split()[1]) / 1024 for line in text.splitlines() if line.startswith(f"{kind}:")), 0.0)
 
 
 def clean_environment(home: Path, venv_bin: Path) -> dict[str, str]:

@@ -29,11 +29,11 @@ class _Memory:
             done = self.written.stat().st_size / self.whole
         except OSError:
             return
-        self.samples.append((done, memory_mb(pid)))
+        self.samples.append((done, memory_mb(pid, "Rss")))
 
     def course(self) -> str:
-        fifths = (next((memory for done, memory in self.samples if done >= i / 5), 0) for i in range(1, 5))
-        return " ".join(f"{memory:.0f}" for memory in [*fifths, self.samples[-1][1]]) + " MB"
+        tenths = (next((memory for done, memory in self.samples if done >= i / 10), 0) for i in range(1, 10))
+        return " ".join(f"{memory:.0f}" for memory in [*tenths, self.samples[-1][1]]) + " MB"
 
     def growth(self) -> tuple[float, float]:
         """The memory at the early row, and the most that was seen from there to the end."""
@@ -54,9 +54,9 @@ def million(bench: Bench) -> list[Figure]:
         complete = sum(1 for _ in outputs) == ROWS
     bench.pf("run", "delete", "--name", NAME, "-y")
     return [
-        Figure(f"{ROWS:,} rows of one node, memory (PSS) from row {EARLY:,} on", f"{most / early:.2f}x ({most:.0f} MB)",
+        Figure(f"{ROWS:,} rows of one node, RSS from row {EARLY:,} on", f"{most / early:.2f}x ({most:.0f} MB)",
                f"{early:.0f} MB", f"<= {GROWTH}x", most <= GROWTH * early and cost.ok and complete),
-        Figure("  memory at each fifth of the rows", memory.course()),
+        Figure("  RSS at each tenth of the rows", memory.course()),
         Figure("  CPU per line", f"{cost.cpu / ROWS * 1e6:.0f} µs", f"{cost.wall:.0f} s in all"),
         Figure("  the run's folder against inputs plus outputs", f"{kept:.2f}x", "-", f"<= {FOLDER:.0f}x",
                kept <= FOLDER),
