@@ -238,3 +238,27 @@ def test_hf_download(url: str, tmp_path: Path) -> None:
 def test_a_page_of_another_site_cannot_read_it_under_its_own_name(url: str) -> None:
     assert httpx.get(f"{url}/api/models", headers={"Host": "evil.example"}).status_code == 403
     assert httpx.get(f"{url}/api/models", headers={"Host": "localhost:80"}).status_code == 200
+
+
+@pytest.mark.slow
+def test_transformers_loads_a_registered_model_and_its_adapter(workspace: Workspace, cache: Path, tmp_path: Path) -> None:
+    pytest.importorskip("peft")
+    folder = tiny_models.decoder(tmp_path / "model")
+    register(workspace, folder, "tiny")
+    register(workspace, tiny_models.adapter(tmp_path / "lora", folder), "tiny-lora")
+    program = (
+        "import torch\n"
+        "from transformers import AutoModelForCausalLM, AutoTokenizer\n"
+        "from peft import PeftModel\n"
+        "model = AutoModelForCausalLM.from_pretrained('workspace/tiny')\n"
+        "tokens = AutoTokenizer.from_pretrained('workspace/tiny')('The quick', return_tensors='pt')\n"
+        "print(len(model.generate(**tokens, max_new_tokens=4, do_sample=False)[0]) > 2)\n"
+        "print(type(PeftModel.from_pretrained(model, 'workspace/tiny-lora')).__name__)\n"
+    )
+    with serving(workspace, cache) as url:
+        environment = {**os.environ, "HF_HOME": str(tmp_path / "hf"), "HF_ENDPOINT": url, "HF_HUB_DISABLE_TELEMETRY": "1"}
+        done = subprocess.run(
+            [sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=110
+        )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["True", "PeftModelForCausalLM"]
