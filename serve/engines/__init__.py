@@ -9,7 +9,7 @@ from typing import Any
 from promptflow.exceptions import ValidationException
 from promptflow.workspace.plugins import Registry
 from serve.engines.base import Engine
-from serve.engines.kinds import kind_of
+from serve.engines.kinds import kind_of, task_of
 
 BUILTIN = Path(__file__).parent / "builtin"
 
@@ -26,16 +26,29 @@ def _fake(model: str, folder: Path | None = None, **options: Any) -> Engine:
 
 @engines.register("onnx")
 def _onnx(model: str, folder: Path, **options: Any) -> Engine:
-    from serve.engines.onnx import OnnxEngine
+    if task_of(folder) == "generate":
+        from serve.engines.onnx import OnnxEngine
 
-    return OnnxEngine(model, folder, **options)
+        return OnnxEngine(model, folder, **options)
+    from serve.engines.encoding import EncoderEngine
+    from serve.engines.onnx import read_tokenizer
+    from serve.engines.onnx_encoder import OnnxEncoder
+
+    return EncoderEngine(model, folder, lambda: (read_tokenizer(folder), OnnxEncoder(folder, **options)))
 
 
 @engines.register("transformers")
 def _transformers(model: str, folder: Path, **options: Any) -> Engine:
-    from serve.engines.transformers import TransformersEngine
+    task = task_of(folder)
+    if task == "generate":
+        from serve.engines.transformers import TransformersEngine
 
-    return TransformersEngine(model, folder, **options)
+        return TransformersEngine(model, folder, **options)
+    from serve.engines.encoding import EncoderEngine
+    from serve.engines.torch_encoder import TorchEncoder
+    from serve.engines.torch_model import load_tokenizer
+
+    return EncoderEngine(model, folder, lambda: (load_tokenizer(folder), TorchEncoder(folder, task, **options)))
 
 
 def open_engine(model: str, kind: str = "", folder: Path | None = None, **options: Any) -> Engine:

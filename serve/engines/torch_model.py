@@ -15,9 +15,10 @@ transformers = need("transformers", extra="local")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 
-def load_model(folder: Path, kind: str, device: str, dtype: str) -> Any:
+def load_model(folder: Path, kind: str, device: str, dtype: str, unused: tuple[str, ...] = ()) -> Any:
     """The model, ready to run. ``kind`` is one of transformers' Auto classes. Only safetensors are read, no code of
-    the model's own runs, and weights that are missing are an error: transformers would make them up."""
+    the model's own runs, and weights that are missing are an error: transformers would make them up. Names that begin
+    with one of ``unused`` may be missing."""
     config = read_json(folder / "config.json")
     if not config:
         raise ValidationException(f"The folder {folder} holds no config.json.")
@@ -43,7 +44,7 @@ def load_model(folder: Path, kind: str, device: str, dtype: str) -> Any:
         raise ValidationException(f"The model in {folder} does not fit the memory of {where}: {error}") from error
     except Exception as error:  # transformers raises all kinds, by what is wrong with the files
         raise ValidationException(f"transformers cannot load the model in {folder}: {error}") from error
-    if missing := sorted(told["missing_keys"]):
+    if missing := sorted(name for name in told["missing_keys"] if not name.startswith(unused)):
         raise ValidationException(f"The weights in {folder} lack {len(missing)} tensors, {missing[0]} for one.")
     if mismatched := sorted(str(one) for one in told["mismatched_keys"]):
         raise ValidationException(f"The weights in {folder} do not fit its config.json: {mismatched[0]}")

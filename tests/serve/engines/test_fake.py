@@ -32,7 +32,11 @@ def test_echo_calls_the_tool_it_is_told_to_and_speaks_json() -> None:
     tool = {"type": "function", "function": {"name": "look", "parameters": {}}}
     asked = Request(messages=[{"role": "user", "content": '{"at": 1}'}], tools=[tool], tool_choice="look")
     (piece,) = ask(open_engine("fake/echo"), asked)
-    assert (piece.tool_calls[0].name, piece.tool_calls[0].arguments, piece.finish) == ("look", '{"at": 1}', "tool_calls")
+    assert (piece.tool_calls[0].name, piece.tool_calls[0].arguments, piece.finish) == (
+        "look",
+        '{"at": 1}',
+        "tool_calls",
+    )
     assert text_of(ask(open_engine("fake/echo"), plain("so", json=True))) == '{"text": "so"}'
 
 
