@@ -61,6 +61,7 @@ class RangeReader:
 
     def __init__(self) -> None:
         self._connection: http.client.HTTPConnection | None = None
+        self._response: http.client.HTTPResponse | None = None
         self._host = ""
 
     def read(self, file: RemoteFile, start: int, into: memoryview) -> None:
@@ -75,6 +76,9 @@ class RangeReader:
             raise TryAgainError(f"{_host(file.place)} stopped: {type(error).__name__} {error}".rstrip()) from error
 
     def close(self) -> None:
+        if self._response is not None:  # it may hold the socket that the connection has let go of
+            self._response.close()
+            self._response = None
         if self._connection is not None:
             self._connection.close()
             self._connection = None
@@ -115,7 +119,8 @@ class RangeReader:
         connection, target = self._connect(url)
         headers = {**file.headers_for(place), "Accept-Encoding": "identity", "Want-Content-Digest": "adler=5"}
         connection.request("GET", target, headers={**headers, "Range": f"bytes={start}-{end - 1}"})
-        return connection.getresponse()
+        self._response = connection.getresponse()
+        return self._response
 
     def _connect(self, url: SplitResult) -> tuple[http.client.HTTPConnection, str]:
         """The connection to the host of ``url``, through the proxy of the environment; and what to ask it for."""
