@@ -20,6 +20,7 @@ from benchmarks.in_process import in_process
 from benchmarks.llm_batch import llm_batch
 from benchmarks.million import million
 from benchmarks.model import model
+from benchmarks.pull_bench import pull
 from benchmarks.python_batch import evaluation, python_batch
 from benchmarks.ray_bench import ray_batch
 from benchmarks.registry_bench import registry
@@ -41,6 +42,7 @@ PARTS: tuple[Callable[[Bench], list[Figure]], ...] = (
     ray_batch,
     faults,
     registry,
+    pull,
 )
 
 
