@@ -1,4 +1,4 @@
-"""Calls the flow from Python and prints the reply piece by piece: ``python watch.py``."""
+"""Calls the flow from Python and prints the reply while it is written: ``python watch.py``."""
 
 import sys
 from pathlib import Path
@@ -10,5 +10,5 @@ flow.context.streaming = True
 
 if __name__ == "__main__":
     for piece in flow(message=" ".join(sys.argv[1:]) or "My parcel is late again. I am fed up.")["reply"]:
-        print(piece, end="|", flush=True)
+        print(piece, end="", flush=True)
     print()

@@ -28,7 +28,7 @@ def ask(server: ModelServer, text: str, **more: Any) -> Any:
     async def call() -> Any:
         answer = await model.ask(connection, model.CHAT, "m", body)
         if more.get("stream"):
-            return "".join([chunk.choices[0].delta.content or "" async for chunk in answer])
+            return "".join([choice.delta.content or "" async for chunk in answer for choice in chunk.choices])
         return answer.choices[0].message.content
 
     return asyncio.run(call())
