@@ -14,6 +14,7 @@ import sys
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 OLDEST = (3, 11)
+TORCH = "torch==2.13.0"
 
 
 def main(folder, extras):
@@ -67,8 +68,10 @@ def make(folder, extras):
     quiet = ["-qq", "--no-input", "--disable-pip-version-check"]
     # A path entry rather than import hooks, which cost every start 8 ms that an installed wheel does not have.
     plain = ["--config-settings", "editable_mode=compat"]
-    install = [os.path.join(folder, "bin", "python"), "-m", "pip", "install", *quiet, *plain, "-e", f".[{extras}]"]
-    for command in ([python, "-m", "venv", folder], install):
+    pip = [os.path.join(folder, "bin", "python"), "-m", "pip", "install", *quiet]
+    # torch by itself first: what comes with it (CUDA or not) is its own build's matter, and nothing else asks again.
+    first = [[*pip, TORCH]] if "local" in extras.split(",") else []
+    for command in ([python, "-m", "venv", folder], *first, [*pip, *plain, "-e", f".[{extras}]"]):
         subprocess.run(command, check=True, env=environ, stdin=subprocess.DEVNULL)
 
 
