@@ -94,7 +94,7 @@ def adapter_bytes(shape: Architecture, slots: int, rank: int, size: int, parts: 
     """
     if not slots:
         return 0
-    per_layer = sum(shape.hidden + out + out + shape.hidden for out in (shape.wide,)) + shape.hidden + shape.wide
+    per_layer = 3 * (shape.hidden + shape.wide)
     if shape.experts:
         per_layer = 3 * (shape.hidden + shape.expert_wide) * shape.experts + per_layer
     attention = max(

@@ -166,7 +166,7 @@ def _transformers(base: Plan, shape: Architecture, weights: Weights, wish: Wish,
     def fill(context: int, rows: int) -> Plan:
         # On a CPU the cache is for 16,384 tokens at least, whoever needs them, where the context is not tiny.
         tokens = rows * (context + 64)
-        tokens = max(tokens, 16384 if context > 1024 else 16 * context) if on_cpu else tokens
+        tokens = max(tokens, 16384 if context > 1024 else 16 * context) + 64 if on_cpu else tokens
         plain = replace(shape, layers=tuple(_whole(layer) for layer in shape.layers or ()))
         cache = cache_bytes(plain, tokens, size, ahead=ahead, folded=False)
         active = activation_bytes(shape, ahead, rows, size) + scores_bytes(shape, ahead, tokens, size)

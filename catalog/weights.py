@@ -111,6 +111,6 @@ def _tensor(file: str, name: str, told: Any) -> tuple[str, list[int], int]:
         sane = False
     if not sane:
         raise WeightsError(f"{file}: the header of the tensor {name[:80]} makes no sense.")
-    if kind not in BITS:
+    if not isinstance(kind, str) or kind not in BITS:
         raise WeightsError(f"{file}: the tensor {name[:80]} is of an unknown type, {str(kind)[:20]}.")
     return kind, shape, end - start
