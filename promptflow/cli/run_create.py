@@ -188,7 +188,7 @@ def _option_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--record-http", nargs="+", metavar="PATTERN", help="Record calls to URLs like https://api.example.com/* too."
     )
-    parser.add_argument("--compute", metavar="WHERE", help="Run the lines elsewhere: ray, ray://host:port.")
+    parser.add_argument("--compute", metavar="WHERE", help="Run the lines elsewhere: ray, ray://auto, ray://host:port.")
     parser.add_argument(
         "--export", metavar="FILE", help="At the end, write the rows there: .csv, .jsonl, .parquet, a url."
     )
