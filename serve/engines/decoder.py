@@ -1,4 +1,7 @@
-"""An ONNX-exported decoder with a KV cache, whatever its size: found out from the names and shapes of its inputs."""
+"""An ONNX-exported decoder, whatever its size: found out from the names and shapes of its inputs and outputs.
+
+One without a KV cache reads everything again for each token; what it reads then is its cache.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,7 @@ np = need("numpy", extra="cpu")
 
 Array = Any
 SMALL = 64 * 2**20  # below this many bytes, splitting a product over cores costs more than it gains
+KNOWN = {"input_ids", "attention_mask", "position_ids", "use_cache_branch", "num_logits_to_keep"}
 PAST = re.compile(r"past_key_values\.(\d+)\.(key|value)$")
 
 
@@ -33,41 +37,34 @@ class Decoder:
     """``run`` is one pass over new tokens. Prompts are padded on the left, so the last position counts for all rows."""
 
     def __init__(self, file: Path, config: dict[str, Any]) -> None:
-        folder = file.parent
         self.session = open_session(file)
         # Weights over 2 GB stand beside the graph, in files whose names begin with its name.
-        self.weights_bytes = sum(part.stat().st_size for part in folder.glob(f"{file.name}*"))
-        names = {value.name for value in self.session.get_inputs()}
-        self.cache_inputs = cache_inputs(self.session, config, folder)
-        self.takes_positions = "position_ids" in names
-        self.merged = "use_cache_branch" in names
-        known = {
-            "input_ids",
-            "attention_mask",
-            "position_ids",
-            "use_cache_branch",
-            *(c.name for c in self.cache_inputs),
-        }
-        if unknown := sorted(names - known):
+        self.weights_bytes = sum(part.stat().st_size for part in file.parent.glob(f"{file.name}*"))
+        self.inputs = {value.name for value in self.session.get_inputs()}
+        self.cache_inputs = cache_inputs(self.session, config, file)
+        if unknown := sorted(self.inputs - KNOWN - {c.name for c in self.cache_inputs}):
             raise ValidationException(
-                f"The model in {folder} wants inputs that a text decoder has not: {', '.join(unknown)}.",
+                f"The model {file} wants inputs that a text decoder has not: {', '.join(unknown)}.",
                 hint="export it with optimum as text-generation-with-past",
             )
         self.outputs = ["logits", *(cache.output for cache in self.cache_inputs)]
 
     def empty_cache(self, rows: int) -> list[Array]:
+        """Arrays [rows, heads, 0, size]; without a KV cache one of token ids, [rows, 1, 0, 1]."""
+        if not self.cache_inputs:
+            return [np.zeros((rows, 1, 0, 1), np.int64)]
         return [np.zeros((rows, c.heads, 0, c.size), c.dtype) for c in self.cache_inputs]
 
     def run(self, ids: Array, mask: Array, cache: list[Array]) -> tuple[Array, list[Array]]:
         """Logits of the last position (float32 [rows, vocabulary]) and the cache, grown by the new tokens."""
-        feeds = {"input_ids": ids, "attention_mask": mask}
-        feeds.update((c.name, value) for c, value in zip(self.cache_inputs, cache, strict=True))
-        if self.takes_positions:
-            feeds["position_ids"] = positions(mask, ids.shape[1])
-        if self.merged:
-            feeds["use_cache_branch"] = np.array([cache[0].shape[2] > 0])
-        logits, *grown = self.session.run(self.outputs, feeds)
-        return logits[:, -1].astype(np.float32, copy=False), grown
+        if not self.cache_inputs:
+            ids = np.concatenate([cache[0][:, 0, :, 0], ids], axis=1)
+        feeds = {"input_ids": ids, "attention_mask": mask, "num_logits_to_keep": np.array(1)}
+        feeds.update((c.name, value) for c, value in zip(self.cache_inputs, cache, strict=False))
+        feeds["position_ids"] = positions(mask, ids.shape[1])
+        feeds["use_cache_branch"] = np.array([cache[0].shape[2] > 0])
+        logits, *grown = self.session.run(self.outputs, {name: feeds[name] for name in self.inputs})
+        return logits[:, -1].astype(np.float32, copy=False), grown or [ids[:, None, :, None]]
 
 
 def positions(mask: Array, new: int) -> Array:
@@ -89,8 +86,9 @@ def open_session(file: Path) -> Any:
         raise ValidationException(f"ONNX Runtime cannot load {file}: {error}") from error
 
 
-def cache_inputs(session: Any, config: dict[str, Any], folder: Path) -> tuple[CacheInput, ...]:
-    """The past inputs in order, each with its output; ``config.json`` fills in sizes that the graph leaves open."""
+def cache_inputs(session: Any, config: dict[str, Any], file: Path) -> tuple[CacheInput, ...]:
+    """The past inputs in order, each with its output, or none; ``config.json`` fills in sizes that the graph leaves
+    open."""
     outputs = {value.name for value in session.get_outputs()}
     inputs = {value.name: value for value in session.get_inputs()}
     found = []
@@ -108,10 +106,10 @@ def cache_inputs(session: Any, config: dict[str, Any], folder: Path) -> tuple[Ca
                     np.float16 if "float16" in value.type else np.float32,
                 )
             )
-    if not found or "logits" not in outputs or not {"input_ids", "attention_mask"} <= inputs.keys():
+    if "logits" not in outputs or not {"input_ids", "attention_mask"} <= inputs.keys():
         raise ValidationException(
-            f"The model in {folder} is no decoder with a KV cache: it needs input_ids, attention_mask and "
-            "past_key_values.N.key/value, and must give logits and present.N.key/value.",
+            f"The model {file} is no decoder: it needs input_ids and attention_mask (and past_key_values.N.key/value "
+            "for a KV cache), and must give logits (and present.N.key/value).",
             hint="export it with optimum as text-generation-with-past",
         )
     return tuple(found)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ pytest.importorskip("tokenizers")
 
 from promptflow.exceptions import ValidationException  # noqa: E402
 from serve.engines import open_engine  # noqa: E402
-from serve.engines.base import Engine  # noqa: E402
+from serve.engines.base import Engine, UnsupportedError  # noqa: E402
 from serve.engines.decoder import Decoder, positions  # noqa: E402
 from tests.serve.engines.asking import ask, ask_all, plain, text_of  # noqa: E402
 from tests.serve.engines.tiny_words import WORDS, tables  # noqa: E402
@@ -22,9 +23,10 @@ from tests.serve.engines.tiny_words import WORDS, tables  # noqa: E402
 FOLDER = Path(__file__).parent / "tiny"
 
 
-@pytest.fixture(scope="module")
-def tiny() -> Iterator[Engine]:
-    engine = open_engine(str(FOLDER))
+@pytest.fixture(scope="module", params=["tiny", "tiny_plain"])
+def tiny(request: pytest.FixtureRequest) -> Iterator[Engine]:
+    """With a cache in half precision, and without any."""
+    engine = open_engine(str(FOLDER.with_name(request.param)))
     engine.load()
     yield engine
     engine.unload()
@@ -61,7 +63,7 @@ def test_sizes_that_the_graph_leaves_open_come_from_the_config() -> None:
     decoder = Decoder(FOLDER / "model.onnx", {"hidden_size": 4, "num_attention_heads": 1})
     assert [value.shape for value in decoder.empty_cache(3)] == [(3, 1, 0, 4)] * 2
     assert decoder.empty_cache(1)[0].dtype == np.float16
-    assert decoder.merged and not decoder.takes_positions
+    assert decoder.inputs > {"use_cache_branch"} and "position_ids" not in decoder.inputs
 
 
 def test_positions_do_not_count_padding() -> None:
@@ -92,13 +94,43 @@ def onnxruntime_value(name: str, shape: list[Any]) -> Any:
 @pytest.mark.parametrize(
     ("inputs", "outputs"),
     [
-        ({"input_ids": [1, 1], "attention_mask": [1, 1]}, ["logits"]),
+        ({"input_ids": [1, 1], "attention_mask": [1, 1]}, ["classes"]),
         ({"pixels": [1, 3, 8, 8]}, ["classes"]),
         ({"input_ids": [1, 1], "past_key_values.0.key": [1, 2, "p", 4]}, ["logits", "present.0.key"]),
     ],
 )
-def test_a_graph_that_is_no_decoder_with_a_cache_is_refused(inputs: dict[str, list[Any]], outputs: list[str]) -> None:
+def test_a_graph_that_is_no_decoder_is_refused(inputs: dict[str, list[Any]], outputs: list[str]) -> None:
     from serve.engines.decoder import cache_inputs
 
-    with pytest.raises(ValidationException, match="no decoder with a KV cache"):
+    with pytest.raises(ValidationException, match="no decoder"):
         cache_inputs(Graph(inputs, outputs), {}, FOLDER)
+
+
+def test_a_model_in_the_layout_of_browsers(tmp_path: Path) -> None:
+    """`onnx/model_quantized.onnx` beside the tokenizer."""
+    (tmp_path / "onnx").mkdir()
+    for file in FOLDER.iterdir():
+        name = "onnx/model_quantized.onnx" if file.suffix == ".onnx" else file.name
+        (tmp_path / name).write_bytes(file.read_bytes())
+    engine = open_engine("web", folder=tmp_path)
+    engine.load()
+    assert text_of(ask(engine, plain("red", max_tokens=6))) == expected("red", 6)
+    assert engine.stats().weights_bytes == (FOLDER / "model.onnx").stat().st_size
+    engine.unload()
+
+
+def test_an_exported_encoder_makes_embeddings() -> None:
+    engine = open_engine("encoder", folder=FOLDER.with_name("tiny_encoder"))
+    engine.load()
+    found = asyncio.run(engine.embed(["red", "green blue round"]))
+    scores = asyncio.run(engine.rerank("red", ["red", "green"])).scores
+    engine.unload()
+    vectors = tables()[0]
+    means = np.array([vectors[[1]].mean(0), vectors[[2, 3, 4]].mean(0)])
+    assert np.allclose(found.vectors, means / np.linalg.norm(means, axis=1, keepdims=True), atol=1e-6)
+    assert found.prompt_tokens == 4 and scores[0] == pytest.approx(1.0, abs=1e-5) and scores[1] < 0.99
+
+
+def test_json_is_refused_where_the_tokenizer_cannot_be_guided(tiny: Engine) -> None:
+    with pytest.raises(UnsupportedError, match="cannot be guided"):
+        ask(tiny, plain("red", json=True))
