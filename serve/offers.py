@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from promptflow.workspace import Workspace
 
 WEIGHTS = (".safetensors", ".onnx", ".onnx_data", ".gguf", ".bin")
+PLAIN = ("builtin/", "/", "./", "../", "~")  # names of folders, which are found without the workspace
+NO_FILES = ("fake", "remote")  # engines whose models are somewhere else
+ADAPTER = "adapter_config.json"
 OVERHEAD = 1.1  # what a model takes beside its weights, until it is loaded and can be asked
 
 
@@ -31,18 +34,18 @@ class Offers:
     def offer(self, name: str, adapters: Mapping[str, str] | None = None) -> Served:
         """``name`` as a person gives it; an adapter's name offers its base model together with it."""
         folders = {alias: self.adapter(source) for alias, source in (adapters or {}).items()}
-        if self.kind in ("fake", "remote") or name.startswith("fake/"):
+        if self.kind in NO_FILES or name.startswith("fake/"):
             return self._served(name, None, folders)
-        if name.startswith("builtin/") or Path(name).expanduser().is_dir():
+        if name.startswith(PLAIN):
             folder = find_folder(name)
-            if not (folder / "adapter_config.json").is_file():
+            if not (folder / ADAPTER).is_file():
                 return self._served(name, folder, folders)
-        return self._of(self._find(name), folders)
+        return self._of(name, self._find(name), folders)
 
     def among_known(self, name: str) -> Served | None:
         """For names that come over HTTP: what was registered, pulled or is built in; no paths."""
         found = self._known(name)
-        return self._of(found, {}) if found is not None and not found.is_adapter else None
+        return self._of(name, found, {}) if found is not None and not found.is_adapter else None
 
     def known_adapter(self, base: str, adapter: str) -> Path | None:
         """The same for an adapter."""
@@ -58,10 +61,10 @@ class Offers:
 
     def adapter(self, name: str) -> Path:
         folder = Path(name).expanduser()
-        if not (folder / "adapter_config.json").is_file():
+        if not (folder / ADAPTER).is_file():
             folder = self._find(name).folder
-        if not (folder / "adapter_config.json").is_file():
-            raise ValidationException(f"'{name}' is no adapter: {folder} holds no adapter_config.json.")
+        if not (folder / ADAPTER).is_file():
+            raise ValidationException(f"'{name}' is no adapter: {folder} holds no {ADAPTER}.")
         return folder
 
     def _known(self, name: str) -> ModelRef | None:
@@ -72,14 +75,16 @@ class Offers:
         return found if found.kind in ("builtin", "hub", "registry") else None
 
     def _find(self, name: str) -> ModelRef:
+        if not name.strip():
+            raise ValidationException("The name of the model is empty.")
         # Imported here: it brings the database, which a server of a built-in model or a folder does without.
         from catalog.models import find_model
 
         return find_model(name, self.workspace())
 
-    def _of(self, found: ModelRef, adapters: Mapping[str, Path]) -> Served:
+    def _of(self, name: str, found: ModelRef, adapters: Mapping[str, Path]) -> Served:
         if not found.is_adapter:
-            return self._served(found.name, found.folder, adapters)
+            return self._served(name, found.folder, adapters, found.name)
         if found.adapter_of is None:
             raise ValidationException(
                 f"'{found.name}' is an adapter of '{found.base}', which is not on this machine.",
@@ -88,9 +93,10 @@ class Offers:
         base = found.adapter_of
         return self._served(base.name, base.folder, {found.name: found.folder, **adapters})
 
-    def _served(self, name: str, folder: Path | None, adapters: Mapping[str, Path]) -> Served:
+    def _served(self, name: str, folder: Path | None, adapters: Mapping[str, Path], alias: str = "") -> Served:
         make = partial(open_engine, name, self.kind, folder, **self.options)
-        return Served(name, make, int(weights_size(folder) * OVERHEAD) if folder is not None else 0, dict(adapters))
+        size = int(weights_size(folder) * OVERHEAD) if folder is not None else 0
+        return Served(name, make, size, dict(adapters), alias or name)
 
 
 def weights_size(place: Path) -> int:

@@ -39,12 +39,14 @@ class NoRoomError(UserErrorException):
 @dataclass(frozen=True)
 class Served:
     """A model as it is offered. ``make`` gives its engine, not loaded; ``size`` is the bytes that it is thought to
-    need; ``adapters`` are the folders of its LoRA adapters by the name that requests use."""
+    need; ``adapters`` are the folders of its LoRA adapters by the name that requests use; by ``alias`` it is known
+    where no other has that name: of a version, the name without it."""
 
     name: str
     make: Callable[[], Engine]
     size: int = 0
     adapters: Mapping[str, Path] = field(default_factory=dict)
+    alias: str = ""
 
 
 @dataclass(frozen=True)
@@ -141,9 +143,12 @@ class Router:
         return self.slots.setdefault(served.name, Slot(served)), ""
 
     def _by_name(self, name: str) -> Slot | None:
-        """By its name, or by the last part of it where only one is called so."""
+        """By its name or alias, or by the last part of its name where only one is called so."""
         if name in self.slots:
             return self.slots[name]
+        for slot in self.slots.values():
+            if slot.served.alias == name:
+                return slot
         short = [slot for known, slot in self.slots.items() if known.rpartition("/")[2] == name]
         return short[0] if len(short) == 1 else None
 
@@ -222,8 +227,7 @@ class Router:
         need, budget = slot.served.size, self.budget
         if budget.memory and need > budget.memory:
             raise NoRoomError(
-                f"The model '{slot.served.name}' needs about {_gigabytes(need)}; "
-                f"{_gigabytes(budget.memory)} may be used here."
+                f"The model '{slot.served.name}' needs about {_bytes(need)}; {_bytes(budget.memory)} may be used here."
             )
         while (there := self.loaded()) and (
             (budget.models and len(there) >= budget.models)
@@ -299,5 +303,9 @@ def _listed(names: list[str]) -> str:
     return f"'{names[0]}' is" if len(names) == 1 else "there are " + ", ".join(names[:20])
 
 
-def _gigabytes(size: int) -> str:
-    return f"{size / 1e9:.1f} GB"
+def _bytes(size: int) -> str:
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if size < 1000 or unit == "GB":
+            break
+        size /= 1000  # type: ignore[assignment]
+    return f"{size:.1f} {unit}"

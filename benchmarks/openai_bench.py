@@ -1,0 +1,190 @@
+"""What our HTTP face costs: CPU per request and per streamed chunk against a bare uvicorn application that sends the
+same bytes, and tokens per CPU second of the transformers engine behind it against the bare engine.
+
+    python -m benchmarks.openai_bench [--requests N] [--chunks N] [--engine]
+
+With --engine also the second part, which takes about a minute and needs torch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import uvicorn
+
+from serve.engines import open_engine
+from serve.engines.base import Engine, Piece, Request
+from serve.openai.app import OpenAIApp
+from serve.router import Router, Served
+from serve.server import listen
+
+AT_ONCE = 16
+WORD = " word"
+
+
+class Ready(Engine):
+    """Has all its words at hand."""
+
+    def __init__(self, words: int) -> None:
+        super().__init__("ready")
+        self.words = words
+
+    async def generate(self, request: Request) -> AsyncIterator[Piece]:
+        words = request.sampling.max_tokens or self.words
+        for count in range(1, words):
+            await asyncio.sleep(0)
+            yield Piece(WORD, 5, count)
+        yield Piece(WORD, 5, words, "stop")
+
+
+class Bare:
+    """The least that an ASGI application can do: reads the request, sends chunks that were made before."""
+
+    def __init__(self) -> None:
+        choice = {"index": 0, "delta": {"content": WORD}, "logprobs": None, "finish_reason": None}
+        body = {"id": "chatcmpl-" + "0" * 24, "object": "chat.completion.chunk", "created": 1, "model": "ready"}
+        self.chunk = b"data: " + json.dumps({**body, "choices": [choice]}).encode() + b"\n\n"
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        body = json.loads((await receive())["body"])
+        kind = b"text/event-stream" if body["stream"] else b"application/json"
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", kind)]})
+        for _ in range(body["max_tokens"] if body["stream"] else 0):
+            await asyncio.sleep(0)
+            await send({"type": "http.response.body", "body": self.chunk, "more_body": True})
+        await send({"type": "http.response.body", "body": b"data: [DONE]\n\n" if body["stream"] else self.chunk})
+
+
+def application(kind: str, folder: str) -> Any:
+    if kind == "bare":
+        return Bare()
+    if kind == "ours":
+        return OpenAIApp(Router([Served("ready", lambda: Ready(1))]))
+    return OpenAIApp(Router([Served("model", lambda: open_engine("model", "transformers", Path(folder)))]))
+
+
+def serve(kind: str, port_file: Path, folder: str) -> None:
+    """The process under test."""
+    listener = listen("127.0.0.1", 0)
+    listener.listen(2048)
+    port_file.write_text(str(listener.getsockname()[1]))
+    config = uvicorn.Config(application(kind, folder), log_level="warning", access_log=False, lifespan="off", ws="none")
+    asyncio.run(uvicorn.Server(config).serve([listener]))
+
+
+@contextmanager
+def server(kind: str, folder: str = "") -> Iterator[tuple[int, str]]:
+    """Its process id and address."""
+    with tempfile.TemporaryDirectory() as place:
+        port_file = Path(place) / "port"
+        argv = [sys.executable, "-m", "benchmarks.openai_bench", "--serve", kind, str(port_file), folder]
+        process = subprocess.Popen(argv)
+        try:
+            while not (port_file.exists() and port_file.read_text()):
+                time.sleep(0.02)
+            yield process.pid, f"http://127.0.0.1:{port_file.read_text()}"
+        finally:
+            process.terminate()
+            process.wait()
+
+
+def cpu_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+async def ask_all(url: str, bodies: list[dict[str, Any]], route: str = "chat/completions") -> None:
+    """All of them, so many at once."""
+    left = iter(bodies)
+
+    async def worker(session: aiohttp.ClientSession) -> None:
+        for body in left:
+            async with session.post(f"{url}/v1/{route}", json=body) as answer:
+                assert answer.status == 200, await answer.text()
+                await answer.read()
+
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+        await asyncio.gather(*(worker(session) for _ in range(AT_ONCE)))
+
+
+def cost(kind: str, requests: int, chunks: int) -> float:
+    """CPU seconds of the server for so many requests; 0 chunks: answers as one body."""
+    message = [{"role": "user", "content": "Tell me something."}]
+    body = {"model": "ready", "messages": message, "max_tokens": max(chunks, 1), "stream": chunks > 0}
+    with server(kind) as (pid, url):
+        asyncio.run(ask_all(url, [body] * 200))
+        before = cpu_seconds(pid)
+        asyncio.run(ask_all(url, [body] * requests))
+        return cpu_seconds(pid) - before
+
+
+def overhead(requests: int, chunks: int) -> None:
+    print(f"{'':24}{'bare uvicorn':>14}{'ours':>10}{'difference':>12}")
+    one = [min(cost(kind, requests, 0) for _ in range(3)) / requests * 1e3 for kind in ("bare", "ours")]
+    print(f"{'ms CPU per request':24}{one[0]:14.3f}{one[1]:10.3f}{one[1] - one[0]:12.3f}")
+    many = max(100_000 // chunks, 20)  # the clock of /proc ticks every 10 ms
+    per_chunk = []
+    for kind in ("bare", "ours"):
+        costs = [cost(kind, many, chunks) - cost(kind, many, 1) for _ in range(3)]
+        per_chunk.append(min(costs) / (many * (chunks - 1)) * 1e6)
+    print(f"{'µs CPU per chunk':24}{per_chunk[0]:14.1f}{per_chunk[1]:10.1f}{per_chunk[1] - per_chunk[0]:12.1f}")
+
+
+def behind_http(tokens: int, repetitions: int) -> None:
+    """The transformers engine behind HTTP, streaming, against the bare manager of transformers in a process."""
+    from benchmarks.engine_bench import bare_manager, made, rated  # torch
+
+    with tempfile.TemporaryDirectory() as place:
+        folder = made(Path(place) / "model", 256, 4)
+        prompts = [f"{number} The quick brown fox jumps over the lazy dog and " for number in range(AT_ONCE)]
+        bare = bare_manager(folder, prompts, tokens)
+        bodies = [
+            {"model": "model", "prompt": prompt, "max_tokens": tokens, "temperature": 0, "stream": True}
+            for prompt in prompts
+        ]
+        rates: dict[str, list[float]] = {"bare manager": [], "behind HTTP": []}
+        with server("engine", str(folder)) as (pid, url):
+            bare()
+            asyncio.run(ask_all(url, bodies, "completions"))
+            for _ in range(repetitions):
+                rates["bare manager"].append(rated(bare)[0])
+                before = cpu_seconds(pid)
+                asyncio.run(ask_all(url, bodies * 2, "completions"))
+                rates["behind HTTP"].append(2 * AT_ONCE * tokens / (cpu_seconds(pid) - before))
+        reference = statistics.median(rates["bare manager"])
+        for name, values in rates.items():
+            value = statistics.median(values)
+            print(f"{name:24}{value:10.0f} tokens per CPU second, {value / reference:.2f} of bare")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--requests", type=int, default=4000, metavar="N")
+    parser.add_argument("--chunks", type=int, default=200, metavar="N")
+    parser.add_argument("--engine", action="store_true")
+    parser.add_argument("--serve", nargs=3, metavar=("KIND", "PORT_FILE", "FOLDER"), help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.serve:
+        serve(arguments.serve[0], Path(arguments.serve[1]), arguments.serve[2])
+        return 0
+    overhead(arguments.requests, arguments.chunks)
+    if arguments.engine:
+        behind_http(64, 3)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

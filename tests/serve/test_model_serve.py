@@ -1,0 +1,96 @@
+"""`pf model serve` as people run it: a process, asked over HTTP."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from promptflow.cli.main import main
+from promptflow.exceptions import ValidationException
+from serve.cli.model_serve import _memory
+
+
+@contextmanager
+def served(*arguments: str, **environment: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    argv = [sys.executable, "-m", "promptflow.cli.main", "model", "serve", *arguments, "--port", "0"]
+    process = subprocess.Popen(argv, env={**os.environ, **environment}, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    try:
+        line = process.stderr.readline()
+        found = re.search(r"http://\S+/v1", line)
+        assert found, line + process.stderr.read()
+        yield found[0], process
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=30)
+    assert process.returncode == 0
+
+
+def test_several_models_behind_one_port_for_the_real_client(home: Path) -> None:
+    openai = pytest.importorskip("openai")
+    pytest.importorskip("onnxruntime")
+    ask: Any = [{"role": "user", "content": "I want my money back"}]
+    arguments = ("builtin/intent-mini", "fake/echo", "--max-models", "1", "--api-key", "sk-of-the-test")
+    with served(*arguments) as (url, _), openai.OpenAI(base_url=url, api_key="sk-of-the-test") as client:
+        assert [card.id for card in client.models.list()] == ["builtin/intent-mini", "fake/echo"]
+        for model in ("intent-mini", "fake/echo", "builtin/intent-mini"):
+            assert client.chat.completions.create(model=model, messages=ask).choices[0].message.content
+        request = urllib.request.Request(url.replace("/v1", "/metrics"), headers={"api-key": "sk-of-the-test"})
+        with urllib.request.urlopen(request) as answer:
+            assert b"pf_model_loads 3\n" in answer.read()
+
+
+def test_any_registered_model_is_found_by_name(home: Path, capsys: Any) -> None:
+    openai = pytest.importorskip("openai")
+    pytest.importorskip("onnxruntime")
+    folder = Path(__file__).parents[2] / "serve/engines/builtin/intent-mini"
+    assert main(["model", "create", "--name", "mine", "--path", str(folder)]) == 0
+    with served("--any", PF_SERVE_API_KEY="sk-in-environment") as (url, _):
+        with openai.OpenAI(base_url=url, api_key="sk-in-environment", max_retries=0) as client:
+            asked: Any = {"messages": [{"role": "user", "content": "where is my parcel"}], "model": "mine:1"}
+            assert client.chat.completions.create(**asked).choices[0].message.content
+            with pytest.raises(openai.NotFoundError):
+                client.chat.completions.create(**{**asked, "model": str(folder)})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ([], "Name a model to serve"),
+        (["absent"], "There is no model absent"),
+        (["fake/echo", "--memory", "much"], "'much' is no amount of memory"),
+        (["fake/echo", "--host", "203.0.113.1", "--no-api-key"], "Cannot listen on 203.0.113.1"),
+        (["fake/echo", "--port", "99999999"], "Cannot listen on"),
+        (["fake/echo", "--api-key-file", "/absent.yaml"], "cannot be read"),
+        (["builtin/intent-mini", "--memory", "1kB"], "1.0 kB may be used"),
+        (["builtin/intent-mini", "--adapter", "x=absent"], "There is no model absent"),
+        (["builtin/intent-mini", "--engine", "banana"], "There is no engine 'banana'"),
+    ],
+)
+def test_what_cannot_be_served_is_one_line(home: Path, capsys: Any, arguments: list[str], told: str) -> None:
+    assert main(["model", "serve", *arguments]) == 1
+    assert told in capsys.readouterr().err
+
+
+def test_amounts_of_memory() -> None:
+    assert [_memory(text) for text in ("16GB", "1.5GiB", "2k", "0", "7")] == [
+        16 * 10**9,
+        3 * 2**29,
+        2000,
+        0,
+        7,
+    ]
+    assert _memory(None) > 10**8
+    for wrong in ("", "GB", "-1", "1XB", "inf", "nan"):
+        with pytest.raises(ValidationException):
+            _memory(wrong)
