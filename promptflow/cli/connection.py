@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import re
 import sys
 from argparse import ArgumentParser, Namespace
 from typing import Any
@@ -15,23 +16,40 @@ from promptflow.cli.output import Output
 from promptflow.cli.overrides import apply
 from promptflow.client.client import PFClient
 from promptflow.connections import _Connection
+from promptflow.connections.localmodel import find_local
 from promptflow.connections.yamlform import from_mapping, load_connection, secrets_to_ask
 from promptflow.exceptions import ConnectionNotFoundError, UserErrorException
+from promptflow.workspace import Workspace
 
 _COLUMNS = ("name", "type", "created_date", "last_modified_date")
 
 
 def create(args: Namespace, out: Output) -> None:
+    if (args.file is None) == (args.from_model is None):
+        raise UsageError("give --file FILE or --from-model MODEL, one of them")
+    connection = _from_file(args) if args.from_model is None else _from_model(args)
+    _ask_for_secrets(connection, out, updating=False)
+    kept = PFClient().connections.create_or_update(connection)
+    out.result(kept._to_dict())
+    out.hint(f"connections: {kept.name} is ready to be named in a flow")
+
+
+def _from_file(args: Namespace) -> _Connection:
     overrides: list[dict[str, Any]] = [{path: value} for path, value in (args.overrides or {}).items()]
     if args.name:
         overrides.append({"name": args.name})
     connection = load_connection(args.file, params_override=overrides)
     if not connection.name:
         raise UserErrorException("the connection has no name", hint="add --name NAME", location=str(args.file))
-    _ask_for_secrets(connection, out, updating=False)
-    kept = PFClient().connections.create_or_update(connection)
-    out.result(kept._to_dict())
-    out.hint(f"connections: {kept.name} is ready to be named in a flow")
+    return connection
+
+
+def _from_model(args: Namespace) -> _Connection:
+    """A local connection; that there is such a model is seen now, and not by the first flow."""
+    find_local(args.from_model, Workspace.open())
+    name = args.name or "_".join(re.findall(r"[A-Za-z0-9.-]+", args.from_model))
+    values = {"type": "local", "model": args.from_model, **(args.overrides or {}), "name": name}
+    return from_mapping(values)
 
 
 def update(args: Namespace, out: Output) -> None:
@@ -104,7 +122,10 @@ def _secret_path(connection: _Connection, key: str) -> str:
 
 
 def _create_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("-f", "--file", required=True, help="A connection YAML file, or a .env file of secrets.")
+    parser.add_argument("-f", "--file", help="A connection YAML file, or a .env file of secrets.")
+    parser.add_argument(
+        "--from-model", metavar="MODEL", help="A model of this machine: registered, pulled, built in, MODEL@ADAPTER."
+    )
     parser.add_argument("-n", "--name", help="Name of the connection, over the file's.")
     add_set(parser, "Set fields: api_key=... configs.endpoint=... secrets.key=...")
 
@@ -125,7 +146,10 @@ def _delete_arguments(parser: ArgumentParser) -> None:
 
 CREATE = Command(
     create, "Save a connection. Secrets are encrypted; <user-input> in the file is asked for.", _create_arguments,
-    ("pf connection create -f azure_openai.yaml --set api_key=...", "pf connection create -f .env --name keys"), "json",
+    (
+        "pf connection create -f azure_openai.yaml --set api_key=...", "pf connection create -f .env --name keys",
+        "pf connection create --from-model support@formal --name formal",
+    ), "json",
 )  # fmt: skip
 UPDATE = Command(
     update, "Change fields of a connection; secrets that are not given stay.", _update_arguments,

@@ -19,7 +19,7 @@ def identity(connection: Any) -> dict[str, Any]:
     """Type, address and version of the service, without secrets."""
     found = {key: value for key, value in connection.configs.items() if key not in _NO_PART and value is not None}
     if isinstance(connection, RunningLocalConnection):  # its port is another each time; its server comes with us
-        found["base_url"] = __version__
+        found |= {"base_url": __version__, "model": connection.found("").exact}
     elif isinstance(connection, OpenAIConnection):
         found["base_url"] = found.get("base_url") or os.environ.get("OPENAI_BASE_URL")
     return {"type": type(connection).__name__, **found}

@@ -1,6 +1,7 @@
-"""The built-in connection ``local``: a model server on this machine, started when it is first used.
+"""The built-in connection ``local``: a server on this machine for each model, started when it is first used.
 
-The server ends by itself when nobody asks it anything for a while; the next use starts it again.
+Adapters share the server of their base model. A server ends by itself when nobody asks it anything for a while; the
+next use starts it again.
 """
 
 from __future__ import annotations
@@ -8,22 +9,25 @@ from __future__ import annotations
 import os
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
+from promptflow._version import __version__
+from promptflow.connections.localmodel import EMBEDDED, LocalModel, find_local
 from promptflow.connections.models import LocalConnection
 from promptflow.exceptions import WorkspaceError
 from promptflow.workspace import Workspace
 from promptflow.workspace.atomic import make_folder, write_whole
+from promptflow.workspace.home import DATABASE_VARIABLE, HOME_VARIABLE
 from promptflow.workspace.locks import file_lock
 
 NAME = "local"
-DEFAULT_MODEL = "builtin/intent-mini"
+DEFAULT_MODEL = EMBEDDED
 SERVER_MODULE = "serve.engines.server"  # by name: this package imports nothing above it
 KEY_VARIABLE = "PF_ENGINE_KEY"
 IDLE_SECONDS = 600.0
-START_SECONDS = 60.0
+START_SECONDS = 600.0  # a large model takes minutes to read; a server that ends meanwhile is seen at once
 _TRUST_SECONDS = 5.0  # so long a server that answered is taken to be there
 _POLL_SECONDS = 0.02
 
@@ -37,55 +41,106 @@ def model_of(name: str) -> str:
     return name.partition(":")[2] or DEFAULT_MODEL
 
 
-class RunningLocalConnection(LocalConnection):
-    """A local connection whose server is looked after: reading ``base_url`` starts it again if it has ended."""
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a model is served, and what requests call it there."""
 
-    def __init__(self, model: str, server: LocalServer, **kwargs: Any) -> None:
-        self._server: LocalServer | None = None
-        super().__init__(model=model, **kwargs)
-        self._server = server
-        self.secrets["api_key"] = server.key()
-        self.configs["base_url"] = server.url()
+    url: str
+    model: str
+
+
+class RunningLocalConnection(LocalConnection):
+    """A local connection whose servers are looked after: each is started when a model of it is first used, and again
+    if it has ended. Reading ``base_url`` starts that of the connection's own model."""
+
+    def __init__(self, model: str, workspace: Workspace, module: str = SERVER_MODULE, **kwargs: Any) -> None:
+        super().__init__(model=model, api_key=_key(workspace), **kwargs)
+        self._workspace, self._module = workspace, module
+        self._known: dict[str, tuple[float, LocalModel]] = {}
+        self._servers: dict[str, LocalServer] = {}
 
     @property
     def base_url(self) -> str | None:
-        if self._server is not None:
-            self.configs["base_url"] = self._server.url()
-        return self.configs.get("base_url")
+        return self.place("").url
+
+    def __getitem__(self, key: str) -> Any:
+        return self.base_url if key == "base_url" else super().__getitem__(key)
+
+    def _to_execution_connection_dict(self) -> dict[str, Any]:
+        found = super()._to_execution_connection_dict()
+        found["value"]["base_url"] = self.base_url
+        return found
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Another process looks after the servers by itself.
+        home, database_url = str(self._workspace.home), self._workspace.database_url
+        return _again, (self.model, home, database_url, self._module, self.name)
+
+    def place(self, model: str) -> Place:
+        """Where ``model``, or the connection's own, is served now. Blocks while its server starts."""
+        found = self.found(model)
+        return Place(self._server(found).url(), found.asked)
+
+    def place_if_known(self, model: str) -> Place | None:
+        """The same where it was asked for a moment ago; else None, and nothing is waited for."""
+        known = self._known.get(model)
+        server = self._servers.get(known[1].folder) if known is not None and _is_fresh(known[0]) else None
+        url = server.known_url() if server is not None else ""
+        return Place(url, known[1].asked) if url and known is not None else None
+
+    def found(self, model: str) -> LocalModel:
+        """What the name of a model means now. An error says which models there are."""
+        known = self._known.get(model)
+        if known is None or not _is_fresh(known[0]):
+            known = time.monotonic(), find_local(model or self.model or DEFAULT_MODEL, self._workspace)
+            self._known[model] = known
+        return known[1]
+
+    def _server(self, found: LocalModel) -> LocalServer:
+        return self._servers.setdefault(found.folder, LocalServer(found, self._workspace, self._module))
 
 
-def connect(model: str, workspace: Workspace, *, module: str = SERVER_MODULE) -> LocalConnection:
-    """The connection to the server of ``model``, started if need be. Others that want it at once share it."""
+def _again(model: str, home: str, database_url: str, module: str, name: str | None) -> RunningLocalConnection:
+    return RunningLocalConnection(model, Workspace.open(home, database_url), module, name=name)
+
+
+def connect(model: str, workspace: Workspace, *, module: str = SERVER_MODULE) -> RunningLocalConnection:
+    """The connection to the servers of this workspace, for ``model`` where no other is named. Others that want a server
+    at once share it."""
     name = NAME if model == DEFAULT_MODEL else f"{NAME}:{model}"
-    return RunningLocalConnection(model, LocalServer(model, workspace, module), name=name)
+    return RunningLocalConnection(model, workspace, module, name=name)
 
 
 class LocalServer:
-    """The server process of one model in one workspace."""
+    """The server process of one model in one workspace, and of all adapters of it."""
 
-    def __init__(self, model: str, workspace: Workspace, module: str = SERVER_MODULE) -> None:
-        self.model = model
-        self.process = f"engine {model}"
+    def __init__(self, model: LocalModel, workspace: Workspace, module: str = SERVER_MODULE) -> None:
+        self.model = model.server
+        # Without the version: a server that an older release has started is replaced.
+        self.process = f"engine {model.server}"
         self._workspace = workspace
         self._module = module
-        self._folder = workspace.home / "engines" / quote(model, safe="")
+        self._folder = _engines(workspace) / model.folder
         self._seen: tuple[float, str] | None = None
+        self._failed: tuple[float, WorkspaceError] | None = None
+
+    def known_url(self) -> str:
+        """Its address if it was there a moment ago, else nothing."""
+        return self._seen[1] if self._seen is not None and _is_fresh(self._seen[0]) else ""
 
     def url(self) -> str:
         """``http://127.0.0.1:PORT/v1``, of a server that answers."""
-        if self._seen is not None and time.monotonic() - self._seen[0] < _TRUST_SECONDS:
-            return self._seen[1]
+        if known := self.known_url():
+            return known
+        if self._failed is not None and _is_fresh(self._failed[0]):
+            raise self._failed[1]  # the lines of a batch do not each start it in vain
         port = self._answering_port()
         if port is None:
+            make_folder(self._folder)
             with file_lock(self._folder / "lock", timeout=2 * START_SECONDS):
                 port = self._answering_port() or self._start()
         self._seen = (time.monotonic(), f"http://127.0.0.1:{port}/v1")
         return self._seen[1]
-
-    def key(self) -> str:
-        """What the server wants as its API key: only this user's programs can read it."""
-        self.url()
-        return (self._folder / "key").read_text()
 
     def stop(self) -> None:
         process = self._workspace.processes.get(self.process)
@@ -106,7 +161,6 @@ class LocalServer:
 
     def _start(self) -> int:
         """Called under the lock."""
-        key = self._read_or_make_key()
         processes = self._workspace.processes
         known = processes.get(self.process)
         if known is not None and known.is_running:
@@ -116,7 +170,9 @@ class LocalServer:
         # -P: the folder that a flow runs in may hold a `serve.py` of its own.
         argv = [sys.executable, "-P", "-m", self._module, "--model", self.model, "--host", "127.0.0.1", "--port", "0"]
         argv += ["--port-file", str(self._port_file), "--idle", str(idle)]
-        processes.start(self.process, argv, env={KEY_VARIABLE: key}, cwd=self._folder)
+        env = {KEY_VARIABLE: _key(self._workspace), HOME_VARIABLE: str(self._workspace.home)}
+        env |= {DATABASE_VARIABLE: self._workspace.database_url} if self._workspace.database_url else {}
+        processes.start(self.process, argv, env=env, cwd=self._folder)
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
             port = self._answering_port()
@@ -129,21 +185,36 @@ class LocalServer:
         processes.stop(self.process)
         raise self._no_start(f"it did not answer within {START_SECONDS:g} s")
 
-    def _read_or_make_key(self) -> str:
-        make_folder(self._folder)
-        file = self._folder / "key"
-        if not file.exists():
-            write_whole(file, os.urandom(24).hex().encode(), mode=0o600)
-        return file.read_text()
-
     def _no_start(self, why: str) -> WorkspaceError:
         log = self._workspace.processes.tail(self.process, 5).strip()
         last = log.splitlines()[-1] if log else ""
         hint = "pip install 'promptflow[cpu]'" if "onnxruntime" in log or "tokenizers" in log else ""
-        return WorkspaceError(
+        error = WorkspaceError(
             f"The server of the local model '{self.model}' did not start: {why}. {last}".strip(),
             hint=hint or f"see {self._workspace.processes.log_path(self.process)}",
         )
+        self._failed = time.monotonic(), error
+        return error
+
+
+def _engines(workspace: Workspace) -> Path:
+    """Where the servers of this release leave their ports: those of another one are not used."""
+    return workspace.home / "engines" / __version__
+
+
+def _key(workspace: Workspace) -> str:
+    """What this workspace's servers want as their API key: only this user's programs can read it."""
+    file = _engines(workspace) / "key"
+    if not file.exists():
+        make_folder(file.parent)
+        with file_lock(file.with_name("key.lock")):
+            if not file.exists():
+                write_whole(file, os.urandom(24).hex().encode(), mode=0o600)
+    return file.read_text()
+
+
+def _is_fresh(moment: float) -> bool:
+    return time.monotonic() - moment < _TRUST_SECONDS
 
 
 def _is_healthy(port: int) -> bool:

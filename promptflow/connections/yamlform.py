@@ -101,10 +101,10 @@ def dump_connection(connection: _Connection, *, with_secrets: bool = False, secr
 
 
 def secrets_to_ask(connection: _Connection, *, updating: bool = False) -> list[str]:
-    """The secrets that a person must be asked for: ``<user-input>``, and on creation also empty or starred ones."""
-    return [
-        key for key, value in connection.secrets.items() if value == USER_INPUT or (not updating and is_scrubbed(value))
-    ]
+    """The secrets that a person must be asked for: ``<user-input>``, and on creation also empty or starred ones.
+    A model of this machine needs none."""
+    needed = not updating and connection.TYPE != "Local"
+    return [key for key, value in connection.secrets.items() if value == USER_INPUT or (needed and is_scrubbed(value))]
 
 
 def _load_env(path: Path, params_override: Iterable[Mapping[str, Any]] | None) -> CustomConnection:

@@ -10,7 +10,7 @@ from typing import Any
 from promptflow.exceptions import FunctionCallNotSupportedInStreamMode
 from promptflow.llm.calls import CHAT, COMPLETION, ask
 from promptflow.llm.chat_parameters import chat_parameters, completion_parameters, vision_parameters
-from promptflow.llm.endpoints import is_azure
+from promptflow.llm.endpoints import is_azure, own_model
 from promptflow.llm.messages import build_messages
 from promptflow.llm.response import ApiObject
 from promptflow.llm.roles import as_chat_list, escape_inputs, unescape
@@ -62,6 +62,7 @@ def chat_request(
     """``(model, body)`` of the request that `chat` makes."""
     azure = is_azure(connection)
     model, parameters, variables = _split(azure, "chat", values)
+    model = model or own_model(connection)
     body = chat_parameters(azure, **parameters)
     if body["stream"] and parameters.get("functions") is not None:
         raise FunctionCallNotSupportedInStreamMode("Function calling has not been supported by stream mode yet.")
@@ -77,7 +78,9 @@ async def vision(connection: Any, prompt: str, *, outside: Collection[str] = (),
     detail = parameters.pop("detail", None) or "auto"
     body = vision_parameters(**parameters)
     body["messages"] = build_messages(prompt, as_chat_list(variables), outside=outside, detail=detail)
-    return _chat_result(await ask(connection, CHAT, model or DEFAULT_VISION_MODEL, body), as_message=False)
+    return _chat_result(
+        await ask(connection, CHAT, model or own_model(connection) or DEFAULT_VISION_MODEL, body), as_message=False
+    )
 
 
 async def completion(connection: Any, prompt: str, *, outside: Collection[str] = (), **values: Any) -> Any:
@@ -97,7 +100,7 @@ def completion_request(
     body = completion_parameters(**parameters)
     # Nothing is split here: the marks go in, for prompts of earlier nodes carry them, and out again.
     body["prompt"] = unescape(render(prompt, escape_inputs(variables, outside)))
-    return model or DEFAULT_COMPLETION_MODEL, body
+    return model or own_model(connection) or DEFAULT_COMPLETION_MODEL, body
 
 
 def _split(azure: bool, api: str, values: dict[str, Any]) -> tuple[str, dict[str, Any], dict[str, Any]]:

@@ -10,7 +10,7 @@ from typing import Any
 from promptflow.connections.models import ServerlessConnection
 from promptflow.llm import transport
 from promptflow.llm.calls import EMBEDDINGS, llm_span
-from promptflow.llm.endpoints import endpoint, is_azure
+from promptflow.llm.endpoints import endpoint, is_azure, own_model
 
 
 class EmbeddingModel(StrEnum):
@@ -25,7 +25,8 @@ async def embedding(
     connection: Any, input: Any, deployment_name: str = "", model: str = EmbeddingModel.TEXT_EMBEDDING_ADA_002
 ) -> list[float]:
     """The vector of ``input``. Azure takes the deployment's name, the others the model's."""
-    name = deployment_name if is_azure(connection) else str(model)
+    own = own_model(connection) if model == EmbeddingModel.TEXT_EMBEDDING_ADA_002 else ""  # no local model's name
+    name = deployment_name if is_azure(connection) else own or str(model)
     target = await endpoint(connection, EMBEDDINGS, name)
     serverless = isinstance(connection, ServerlessConnection)
     body: dict[str, Any] = {

@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from promptflow._version import __version__
-from promptflow.connections.models import AzureOpenAIConnection, OpenAIConnection, ServerlessConnection
+from promptflow.connections.local import RunningLocalConnection
+from promptflow.connections.models import (
+    AzureOpenAIConnection,
+    LocalConnection,
+    OpenAIConnection,
+    ServerlessConnection,
+)
 from promptflow.exceptions import InvalidModelConnection, LLMError
 
 if TYPE_CHECKING:
@@ -21,12 +27,14 @@ USER_AGENT = f"promptflow/{__version__}"
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One route of one model. ``headers`` hold the key, and are never shown; ``throttle`` the connection's limits."""
+    """One route of one model. ``headers`` hold the key, and are never shown; ``throttle`` the connection's limits;
+    ``model`` is what the server calls the model, where a request's body has another name for it."""
 
     url: str
     headers: dict[str, str] = field(repr=False)
     secret: str = field(default="", repr=False)
     throttle: Throttle | None = field(default=None, repr=False)
+    model: str = ""
 
     @property
     def place(self) -> tuple[str, str]:
@@ -51,6 +59,14 @@ async def endpoint(connection: Any, route: str, model: str) -> Endpoint:
         secret = key or await asyncio.to_thread(connection.get_token)
         headers = _headers(**({"api-key": key} if key else {"Authorization": f"Bearer {secret}"}))
         return Endpoint(_azure_url(connection, route, model), headers, secret, _throttle(connection))
+    if isinstance(connection, RunningLocalConnection):
+        # On a thread: it starts a process, which then reads a model.
+        place = connection.place_if_known(model)
+        if place is None:
+            place = await asyncio.to_thread(connection.place, model)
+        key = connection.api_key
+        called = "" if place.model == model else place.model
+        return Endpoint(f"{place.url}/{route}", _signed(key, {}), key, _throttle(connection), called)
     if isinstance(connection, OpenAIConnection):
         base = connection.base_url or os.environ.get("OPENAI_BASE_URL") or OPENAI_URL
         organization = connection.organization or os.environ.get("OPENAI_ORG_ID")
@@ -61,6 +77,16 @@ async def endpoint(connection: Any, route: str, model: str) -> Endpoint:
         url = f"{base}{'' if base.endswith('/v1') else '/v1'}/{route}"
         return Endpoint(url, _signed(connection.api_key, {}), connection.api_key or "", _throttle(connection))
     raise unsupported(connection)
+
+
+def own_model(connection: Any) -> str:
+    """The model that a connection has by itself, where none is named."""
+    return (connection.model or "") if isinstance(connection, LocalConnection) else ""
+
+
+def exact_model(connection: Any, model: str) -> str:
+    """``model`` with its version, where a local one has versions: what answers depend on."""
+    return connection.found(model).exact if isinstance(connection, RunningLocalConnection) else model
 
 
 def _throttle(connection: AzureOpenAIConnection | OpenAIConnection | ServerlessConnection) -> Throttle | None:

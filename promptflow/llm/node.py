@@ -8,7 +8,7 @@ from typing import Any
 from promptflow.contracts.tool import ValueType
 from promptflow.exceptions import NodeInputValidationError
 from promptflow.llm.chat import chat, chat_request, completion, completion_request, parameter_names
-from promptflow.llm.endpoints import is_azure
+from promptflow.llm.endpoints import exact_model, is_azure
 
 _TYPES = {
     "temperature": ValueType.DOUBLE,
@@ -49,9 +49,10 @@ async def run_llm_node(
 def llm_request(
     connection: Any, api: str, template: str, inputs: Mapping[str, Any], *, escape: Collection[str] = ()
 ) -> tuple[str, dict[str, Any]]:
-    """``(model, body)`` of the request that `run_llm_node` makes, without making it."""
+    """``(model, body)`` of the request that `run_llm_node` makes, without making it; the model with its version."""
     request = completion_request if api == "completion" else chat_request
-    return request(connection, template, escape, _values(connection, api, inputs))
+    model, body = request(connection, template, escape, _values(connection, api, inputs))
+    return exact_model(connection, model), body
 
 
 def _values(connection: Any, api: str, inputs: Mapping[str, Any] | None) -> dict[str, Any]:

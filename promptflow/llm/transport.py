@@ -202,6 +202,8 @@ async def _send(method: str, target: Endpoint, data: bytes | None, timeout: floa
     """One request and the beginning of its answer."""
     limits = aiohttp.ClientTimeout(total=timeout, sock_connect=CONNECT_SECONDS, sock_read=timeout or READ_SECONDS)
     pool = await session()
+    if target.model and data is not None:  # here, below the tape: a recording keeps the name that the flow has for it
+        data = encode({**orjson.loads(data), "model": target.model})
     with _named_failures():
         # Redirects are not followed: they would carry the key to another server.
         response = await pool.request(

@@ -37,6 +37,15 @@ def test_a_secret_is_asked_for_on_a_terminal_only(pf: Pf, files: Path) -> None:
     assert pf("connection", "create", "-f", "openai.yaml", "--set", "api_key=k")[0] == 0
 
 
+def test_a_model_of_this_machine_gets_a_name(pf: Pf, files: Path) -> None:
+    code, out, err = pf("connection", "create", "--from-model", "builtin/intent-mini", "-n", "small")
+    made = json.loads(out)
+    assert (code, made["name"], made["type"], made["model"]) == (0, "small", "local", "builtin/intent-mini")
+    code, out, err = pf("connection", "create", "--from-model", "builtin/nope")
+    assert code == 1 and "No model called builtin/nope" in err
+    assert pf("connection", "create", "--from-model", "builtin/intent-mini", "-f", "custom.yaml")[0] == 2
+
+
 def test_an_update_keeps_the_secrets_that_are_not_given(pf: Pf, files: Path) -> None:
     pf("connection", "create", "-f", "openai.yaml", "--set", "api_key=k")
     updated = json.loads(pf("connection", "update", "-n", "oa", "--set", "base_url=http://127.0.0.1:1")[1])
