@@ -11,11 +11,15 @@ from starlette.exceptions import HTTPException
 
 from catalog.local import LocalModels
 from catalog.mirror.access import Gate, Tokens, refusal
+from catalog.mirror.created import Created
 from catalog.mirror.facts import KnownFacts
 from catalog.mirror.pulled import Pulled
 from catalog.mirror.read_routes import read_routes
 from catalog.mirror.registered import Registered
 from catalog.mirror.repo import Mirror, MirrorError
+from catalog.mirror.upload_routes import upload_routes
+from catalog.mirror.uploads import Uploads
+from catalog.mirror.versions import Versions
 from promptflow.exceptions import PromptflowException
 from promptflow.workspace import Workspace
 
@@ -24,7 +28,12 @@ def create_app(workspace: Workspace, models: LocalModels | None = None, hosts: S
     """Routes for what is registered and what was pulled. ``hosts``: names that this machine is called by."""
     app = FastAPI(title="promptflow mirror", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
     registered = Registered(workspace)
-    app.include_router(read_routes(Mirror(registered, Pulled(models or LocalModels())), KnownFacts()))
+    created = Created(registered)
+    mirror = Mirror(registered, Pulled(models or LocalModels()), created)
+    uploads = Uploads(workspace)
+    uploads.sweep()
+    app.include_router(upload_routes(Versions(registered), uploads, created, mirror))
+    app.include_router(read_routes(mirror, KnownFacts()))
     app.add_middleware(Gate, tokens=Tokens(workspace).list, hosts=hosts)
     app.add_exception_handler(MirrorError, _on_refusal)
     app.add_exception_handler(PromptflowException, _on_own_error)

@@ -13,11 +13,11 @@ from fastapi.responses import FileResponse, JSONResponse, Response
 from catalog.mirror import describe
 from catalog.mirror.access import Token
 from catalog.mirror.facts import KnownFacts
-from catalog.mirror.repo import DATASETS, MAIN, MODELS, Entry, Mirror, MirrorError, Repo
+from catalog.mirror.paths import both, plain_id, plain_kind, plain_revision, slashes, small_body
+from catalog.mirror.repo import DATASETS, MODELS, Entry, Mirror, MirrorError, Repo
 from catalog.mirror.search import next_link, page, parse_cursor, parse_query
 
 _TREE_PAGE = 1000
-_MOST_BODY = 8 << 20  # bytes of a list of paths
 
 
 class _File(FileResponse):
@@ -45,27 +45,27 @@ def read_routes(mirror: Mirror, facts: KnownFacts) -> APIRouter:
     @get("/api/{kind}")
     def search(kind: str, request: Request, full: bool = False) -> JSONResponse:
         asked = parse_query(request.query_params.multi_items())
-        every = [describe.info(repo, facts.of(repo), files=full) for repo in mirror.all(_kind(kind))]
+        every = [describe.info(repo, facts.of(repo), files=full) for repo in mirror.all(plain_kind(kind))]
         found, following = page(asked, every)
         return _paged(request, found, following)
 
-    @_both(get, "/refs")
+    @both(get, "/refs")
     def refs(repo: Repo = main) -> dict[str, Any]:
         return describe.refs(repo)
 
-    @_both(get, "/auth-check")
+    @both(get, "/auth-check")
     def auth_check(repo: Repo = main) -> dict[str, str]:
         return {"id": repo.id}
 
-    @_both(get, "/commits/{revision}")
+    @both(get, "/commits/{revision}")
     def commits(revision: str, repo: Repo = at) -> list[dict[str, Any]]:
-        return describe.commits(mirror.commits(repo.kind, repo.id, _revision(revision)))
+        return describe.commits(mirror.commits(repo.kind, repo.id, plain_revision(revision)))
 
-    @_both(get, "/revision/{revision}")
+    @both(get, "/revision/{revision}")
     def info_at(repo: Repo = at, blobs: bool = False) -> dict[str, Any]:
         return describe.info(repo, facts.of(repo), blobs=blobs)
 
-    @_both(get, "/tree/{revision}", "/tree/{revision}/{path:path}")
+    @both(get, "/tree/{revision}", "/tree/{revision}/{path:path}")
     def tree(
         request: Request,
         repo: Repo = at,
@@ -75,16 +75,16 @@ def read_routes(mirror: Mirror, facts: KnownFacts) -> APIRouter:
         limit: Annotated[int, Query(ge=1, le=_TREE_PAGE)] = _TREE_PAGE,
         cursor: str = "",
     ) -> JSONResponse:
-        items = describe.tree(repo, _slashes(path), recursive=recursive, expand=expand)
+        items = describe.tree(repo, slashes(path), recursive=recursive, expand=expand)
         start = parse_cursor(cursor)
         return _paged(request, items[start : start + limit], start + limit if len(items) > start + limit else 0)
 
-    @_both(post, "/paths-info/{revision}")
+    @both(post, "/paths-info/{revision}")
     async def paths_info(request: Request, repo: Repo = at) -> list[dict[str, Any]]:
-        paths, expand = _asked_paths(request.headers.get("content-type", ""), await _small_body(request))
+        paths, expand = _asked_paths(request.headers.get("content-type", ""), await small_body(request))
         return describe.paths_info(repo, paths, expand=expand)
 
-    @_both(get, "")
+    @both(get, "")
     def info(repo: Repo = main, blobs: bool = False) -> dict[str, Any]:
         return describe.info(repo, facts.of(repo), blobs=blobs)
 
@@ -94,8 +94,8 @@ def read_routes(mirror: Mirror, facts: KnownFacts) -> APIRouter:
 
 def _add_files(router: APIRouter, mirror: Mirror) -> None:
     def resolve(revision: str, path: str, name: str, org: str = "", kind: str = MODELS) -> Response:
-        repo = mirror.find(kind, _id(org, name), _revision(revision))
-        return _file(repo, repo.entry(_slashes(path)))
+        repo = mirror.find(kind, plain_id(org, name), plain_revision(revision))
+        return _file(repo, repo.entry(slashes(path)))
 
     def resolve_data(revision: str, path: str, name: str, org: str = "") -> Response:
         return resolve(revision, path, name, org, DATASETS)
@@ -126,60 +126,18 @@ def _paged(request: Request, found: list[dict[str, Any]], following: int) -> JSO
     return JSONResponse(found, headers={"Link": next_link(url, request.url.query, following)} if following else {})
 
 
-def _both(method: Callable[..., Any], *ends: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """A route for ids of two parts, ORG/NAME, and for those of one."""
-
-    def add(route: Callable[..., Any]) -> Callable[..., Any]:
-        for end in ends:
-            for id in ("{name}", "{org}/{name}"):
-                method(f"/api/{{kind}}/{id}{end}", response_model=None)(route)
-        return route
-
-    return add
-
-
 def _main(mirror: Mirror) -> Callable[..., Repo]:
     def find(kind: str, name: str, org: str = "") -> Repo:
-        return mirror.find(_kind(kind), _id(org, name))
+        return mirror.find(plain_kind(kind), plain_id(org, name))
 
     return find
 
 
 def _at(mirror: Mirror) -> Callable[..., Repo]:
     def find(kind: str, name: str, revision: str, org: str = "") -> Repo:
-        return mirror.find(_kind(kind), _id(org, name), _revision(revision))
+        return mirror.find(plain_kind(kind), plain_id(org, name), plain_revision(revision))
 
     return find
-
-
-def _kind(kind: str) -> str:
-    if kind not in (MODELS, DATASETS):
-        raise MirrorError(404, f"This mirror has models and datasets, no {kind}.")
-    return kind
-
-
-def _id(org: str, name: str) -> str:
-    return f"{org}/{name}" if org else name
-
-
-def _revision(text: str) -> str:
-    revision = _slashes(text)
-    for prefix in ("refs/heads/", "refs/tags/"):
-        revision = revision.removeprefix(prefix)
-    return revision or MAIN
-
-
-def _slashes(text: str) -> str:
-    return text.replace("%2F", "/")
-
-
-async def _small_body(request: Request) -> bytes:
-    body = b""
-    async for part in request.stream():
-        body += part
-        if len(body) > _MOST_BODY:
-            raise MirrorError(413, "Too many paths at once.")
-    return body
 
 
 def _asked_paths(kind: str, body: bytes) -> tuple[list[str], bool]:
