@@ -23,6 +23,8 @@ class Handler(BaseHTTPRequestHandler):
         self.server.asked.append((self.path, self.headers.get("Authorization", "")))
         self.server.answer(self)
 
+    do_HEAD = do_GET
+
     def log_message(self, *args: object) -> None: ...
 
     def say(self, status: int, body: bytes = b"", **headers: str) -> None:
@@ -30,7 +32,8 @@ class Handler(BaseHTTPRequestHandler):
         for name, value in {"Content_Length": str(len(body)), **headers}.items():
             self.send_header(name.replace("_", "-"), value)
         self.end_headers()
-        self.wfile.write(body)
+        if self.command != "HEAD":
+            self.wfile.write(body)
 
     def part(self, **headers: str) -> None:
         start, end = (int(word) for word in self.headers["Range"].removeprefix("bytes=").split("-"))
@@ -125,7 +128,6 @@ LIES: dict[str, tuple[Answer, type[HubError], str]] = {
     "the whole": (lambda h: h.say(200, DATA), HubError, "does not serve parts"),
     "hang up": (lambda h: h.connection.shutdown(2), TryAgainError, "stopped"),
     "half, then hang up": (lambda h: half(h), TryAgainError, "sent 5 bytes instead of 10"),
-    "damage": (lambda h: h.part(Content_Digest="adler=:AAAAAA==:"), TryAgainError, "came damaged"),
     "nonsense": (lambda h: h.wfile.write(b"nonsense\r\n\r\n"), TryAgainError, "stopped"),
     "busy": (lambda h: h.say(503, Retry_After="7"), TryAgainError, "answered 503"),
     "gone": (lambda h: h.say(404), HubError, "no such file any more"),
@@ -171,3 +173,20 @@ def test_a_proxy_of_the_environment(
     monkeypatch.setenv("no_proxy", "")
     assert read(reader, RemoteFile("http://hub.example/f?a=1", 200)) == DATA[10:20]
     assert proxy.asked == [("http://hub.example/f?a=1", "")]
+
+
+@pytest.mark.parametrize(
+    ("headers", "digest"),
+    [
+        ({"Content_Digest": "adler=:AAAAAQ==:"}, 1),
+        ({"Content_Digest": "sha-256=:AAAA:, adler=:AAAAAg==:"}, 2),
+        ({"Content_Digest": "adler=:AAAAAQ==:", "Content_Range": "bytes 0-9/200"}, None),
+        ({"Content_Digest": "adler=:AA:"}, None),
+        ({}, None),
+    ],
+)
+def test_what_a_server_says_of_a_part(
+    servers: tuple[Server, Server], reader: RangeReader, headers: dict[str, str], digest: int | None
+) -> None:
+    servers[0].answer = lambda handler: handler.part(**headers)
+    assert reader.digest(RemoteFile(f"{servers[0].url}/f", 200), 10, 20) == digest
