@@ -20,6 +20,13 @@ _ATTENTION = frozenset(
     "qwen2 qwen2_5_vl qwen2_5_vl_text qwen2_moe qwen2_vl qwen2_vl_text qwen3 qwen3_moe qwen3_vl_moe_text "
     "qwen3_vl_text seed_oss smollm3 stablelm starcoder2 vaultgemma".split()
 )
+# Those that the torch engine was seen to answer in batches, word for word as transformers' own `generate`.
+PAGED = frozenset(
+    "apertus arcee cohere cohere2 ernie4_5 ernie4_5_moe exaone4 gemma gemma3 gemma3_text glm glm4 glm4_moe "
+    "gpt2 gpt_bigcode gpt_neox granite granitemoe granitemoeshared hunyuan_v1_dense hunyuan_v1_moe internlm3 "
+    "llama minimax_m2 ministral ministral3 mistral mixtral olmo olmo2 olmo3 opt phi phi3 phimoe qwen2 "
+    "qwen2_moe qwen3 qwen3_moe seed_oss smollm3 starcoder2".split()
+)
 _LATENT = frozenset("deepseek_v2 deepseek_v3 deepseek_v32 glm4_moe_lite glm_moe_dsa kimi_k2 minicpm3".split())
 
 

@@ -70,9 +70,3 @@ def predict(
     made = tuple(plans(shape, weights, machine, wish, onnx))
     per_token = token_bytes(shape, min(size, 2))
     return Fit(shape.family, shape.kinds, weights.parameters, weights, shape.context, per_token, made)
-
-
-def roughly_fits(weights: int, machine: Machine) -> bool:
-    """For long lists: would weights of so many bytes, and as much again as half of them, find room at all?"""
-    room = max([int(0.9 * gpu.free) for gpu in machine.gpus] + [int(0.95 * machine.available)])
-    return weights * 1.5 + (1 << 30) <= room

@@ -81,7 +81,7 @@ def _attended(layer: Layer, heads: int) -> int:
             return 2 * conv
 
 
-def scores_bytes(shape: Architecture, tokens: int, cached: int, size: int) -> int:
+def scores_bytes(tokens: int, cached: int, size: int) -> int:
     """The mask of ``tokens`` rows against ``cached`` tokens, and the scores of one layer's heads, where attention is
     not fused. On a CPU torch's fused attention needs the mask only."""
     return tokens * cached * size

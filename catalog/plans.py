@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from catalog.architecture import SIZES, Architecture
+from catalog.families import PAGED
+from catalog.layers import Attention
 from catalog.machine import Gpu, Machine
 from catalog.memory import GIB, activation_bytes, adapter_bytes, cache_bytes, scores_bytes
 from catalog.weights import QUANTISED, Weights
@@ -16,6 +18,9 @@ GUESSED = 1.08  # what is added to weights that were counted by their config alo
 SHARE = 0.9  # of a GPU's memory that is used
 MOST_ROWS = 1024  # answers at once; no engine here does more
 LONGEST = 1 << 24  # tokens; more than any context
+TORCH_ROWS = 64  # answers at once of the torch engine; TORCH_PAGE and CACHE_SHARE are its own, too
+TORCH_PAGE = 32  # tokens
+CACHE_SHARE = 0.3
 SENSES = 2 * GIB  # activations of images and sounds, of which configs do not tell enough
 MIN_CAPABILITY = {"bfloat16": (8, 0), "float16": (7, 5), "float32": (7, 5)}
 # Kernels of vLLM for weights that are stored so: https://docs.vllm.ai/en/latest/features/quantization/
@@ -147,35 +152,47 @@ def transformers_cpu(shape: Architecture, weights: Weights, machine: Machine, wi
 
 def _transformers(base: Plan, shape: Architecture, weights: Weights, wish: Wish, *, ahead: int, runtime: int) -> Plan:
     size, on_cpu = SIZES[base.dtype], base.device == "cpu"
-    reason = _cannot(shape)
-    if shape.stored:
-        reason = reason or f"weights in {shape.stored} need vLLM"
-    elif wish.dtype in QUANTISED:
-        reason = reason or f"weights in {wish.dtype} need vLLM"
-    elif shape.has_state:
-        reason = reason or "its batches have no pages for states: vLLM runs this model"
-    elif shape.senses:
-        reason = reason or "it reads images, too: vLLM runs this model"
-    if reason:
+    if reason := _cannot(shape) or _cannot_here(shape, wish):
         return replace(base, why=reason)
     held = _guessed(weights.bytes_in(size, SIZES[shape.dtype]), weights)
     base = replace(base, weights=held, runtime=runtime, adapters=adapter_bytes(shape, wish.adapters, wish.rank, size))
     if shape.layers == ():
         return _encoder(base, shape, wish)
+    plain = replace(shape, layers=tuple(_whole(layer) for layer in shape.layers or ()))
 
     def fill(context: int, rows: int) -> Plan:
-        # On a CPU the cache is for 16,384 tokens at least, whoever needs them, where the context is not tiny.
-        tokens = rows * (context + 64)
-        tokens = max(tokens, 16384 if context > 1024 else 16 * context) + 64 if on_cpu else tokens
-        plain = replace(shape, layers=tuple(_whole(layer) for layer in shape.layers or ()))
-        cache = cache_bytes(plain, tokens, size, ahead=ahead, folded=False)
-        active = activation_bytes(shape, ahead, rows, size) + scores_bytes(shape, ahead, tokens, size)
+        tokens = _cpu_tokens(context) + 2 * TORCH_PAGE if on_cpu else rows * (context + 2 * TORCH_PAGE)
+        cache = cache_bytes(plain, tokens, size, ahead=ahead)
+        active = activation_bytes(shape, ahead, rows, size) + scores_bytes(ahead, tokens, size)
         return replace(base, context=context, concurrency=rows, cache=cache, activations=active)
 
-    plan = _settle(shape, wish, fill, most_rows=64)
-    return replace(
-        plan, flags={"dtype": base.dtype, "device": "cuda" if not on_cpu else "cpu", "context": plan.context}
-    )
+    def bears(plan: Plan) -> bool:
+        """The cache and its mask take CACHE_SHARE of what the weights leave free on a CPU, and no more."""
+        taken = plan.cache + scores_bytes(ahead, _cpu_tokens(plan.context), size)
+        return not on_cpu or taken <= CACHE_SHARE * (plan.available - plan.weights)
+
+    def rows_at(context: int) -> int:
+        return min(TORCH_ROWS, _cpu_tokens(context) // context) if on_cpu else TORCH_ROWS
+
+    plan = _settle(shape, wish, fill, rows_at, bears)
+    return replace(plan, flags={"dtype": base.dtype, "device": "cpu" if on_cpu else "cuda", "context": plan.context})
+
+
+def _cpu_tokens(context: int) -> int:
+    """Tokens of cache that the engine sets aside on a CPU, for all answers together."""
+    return max(context + TORCH_PAGE, 16384 if context > 1024 else 16 * context)
+
+
+def _cannot_here(shape: Architecture, wish: Wish) -> str:
+    """Why nothing is promised of the torch engine, empty if it is."""
+    stored = shape.stored or (wish.dtype if wish.dtype in QUANTISED else "")
+    if stored:
+        return f"weights in {stored} need vLLM"
+    if shape.layers and (shape.senses or any(not isinstance(layer, Attention) for layer in shape.layers)):
+        return "it answers one at a time there; how much that takes is not known"
+    if shape.layers and shape.family not in PAGED:
+        return f"the family {shape.family} was not tried there"
+    return ""
 
 
 def _whole(layer: Any) -> Any:
@@ -195,7 +212,7 @@ def onnx_cpu(shape: Architecture, file: int, machine: Machine, wish: Wish) -> Pl
 
     def fill(context: int, rows: int) -> Plan:
         cache = 2 * rows * cache_bytes(shape, context, 4, ahead=context, folded=False)
-        active = activation_bytes(shape, context, context, 4) + scores_bytes(shape, context, context * shape.heads, 4)
+        active = activation_bytes(shape, context, context, 4) + scores_bytes(context, context * shape.heads, 4)
         return replace(base, context=context, concurrency=rows, cache=cache, activations=active)
 
     return _settle(shape, wish, fill)
@@ -205,30 +222,37 @@ def _encoder(base: Plan, shape: Architecture, wish: Wish) -> Plan:
     """No cache: a batch of texts in one pass, with the scores of one layer's heads."""
 
     def fill(context: int, rows: int) -> Plan:
-        active = activation_bytes(shape, context * rows, 0, 4) + scores_bytes(shape, context, context, 4) * shape.heads
+        active = activation_bytes(shape, context * rows, 0, 4) + scores_bytes(context, context * shape.heads, 4)
         return replace(base, context=context, concurrency=rows, activations=active)
 
     return _settle(shape, wish, fill)
 
 
-def _settle(shape: Architecture, wish: Wish, fill: Callable[[int, int], Plan], most_rows: int = MOST_ROWS) -> Plan:
-    """The plan for what was asked, with the most that would fit instead."""
+def _settle(
+    shape: Architecture,
+    wish: Wish,
+    fill: Callable[[int, int], Plan],
+    rows_at: Callable[[int], int] = lambda context: MOST_ROWS,
+    bears: Callable[[Plan], bool] = lambda plan: True,
+) -> Plan:
+    """The plan for what was asked, with the most that would fit instead. ``rows_at`` is how many answers of a context
+    an engine gives at once, ``bears`` what else must hold."""
     limit = shape.context or LONGEST
     context = wish.context or min(shape.context or TYPICAL, TYPICAL)
-    plan = fill(context, wish.concurrency)
 
     def fits(plan: Plan) -> bool:
-        return plan.needed <= plan.available
+        return plan.needed <= plan.available and bears(plan)
 
+    plan = fill(context, wish.concurrency)
     plan = replace(
         plan,
         max_context=_most(limit, lambda tokens: fits(fill(tokens, 1))),
-        max_concurrency=_most(most_rows, lambda rows: fits(fill(context, rows))),
+        max_concurrency=_most(rows_at(context), lambda rows: fits(fill(context, rows))),
     )
     if context > limit:
         return replace(plan, fits=False, why=f"its context is {limit} tokens", max_concurrency=0)
-    if wish.concurrency > most_rows:
-        return replace(plan, fits=False, why=f"it answers {most_rows} at once")
+    if wish.concurrency > rows_at(context):
+        return replace(plan, fits=False, why=f"it answers {rows_at(context)} such requests at once")
     if fits(plan):
         return replace(plan, fits=True)
     return replace(plan, fits=False, why="weights alone are too large" if plan.weights > plan.available else "")

@@ -149,7 +149,7 @@ def test_adapters_take_their_place() -> None:
 def test_what_an_engine_cannot_run_is_said() -> None:
     machine = gpus(1, 80)
     assert "fp8 need vLLM" in made("deepseek_v2_lite", machine, quantization_config={"quant_method": "fp8"})[-1].why
-    assert "states" in made("jamba", machine)[-1].why
+    assert "one at a time" in made("jamba", machine)[-1].why
     strange = made("llama_8b", machine, quantization_config={"quant_method": "surprise"})[0]
     assert strange.fits is None and "surprise are not known" in strange.why
 
@@ -157,3 +157,16 @@ def test_what_an_engine_cannot_run_is_said() -> None:
 def test_a_context_beyond_the_models_own_does_not_fit() -> None:
     plan = made("llama2_7b", gpus(1, 80), Wish(context=5000))[0]
     assert plan.fits is False and plan.why == "its context is 4096 tokens"
+
+
+def test_a_family_that_the_torch_engine_was_not_seen_to_run_is_not_promised() -> None:
+    assert made("llama_1b", gpus(1, 80))[-1].fits is False  # 4 GiB of main memory
+    roomy = Machine(64 * GB, 60 * GB, 8)
+    assert made("llama_1b", roomy)[-1].fits is True
+    refused = made("gemma2_9b", roomy)[-1]
+    assert refused.fits is None and "not tried" in refused.why
+
+
+def test_a_cpu_answers_as_many_as_its_cache_holds() -> None:
+    plan = made("llama_1b", Machine(64 * GB, 60 * GB, 8), Wish(context=4096, concurrency=5))[-1]
+    assert plan.fits is False and plan.why == "it answers 4 such requests at once" and plan.max_concurrency == 4
