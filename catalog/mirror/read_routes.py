@@ -8,20 +8,17 @@ from typing import Annotated, Any
 from urllib.parse import parse_qs
 
 from fastapi import APIRouter, Depends, Query, Request
-from fastapi.responses import FileResponse, JSONResponse, Response
+from fastapi.responses import JSONResponse, Response
 
 from catalog.mirror import describe
 from catalog.mirror.access import Token
 from catalog.mirror.facts import KnownFacts
+from catalog.mirror.files import file_response
 from catalog.mirror.paths import both, plain_id, plain_kind, plain_revision, slashes, small_body
-from catalog.mirror.repo import DATASETS, MODELS, Entry, Mirror, MirrorError, Repo
+from catalog.mirror.repo import DATASETS, MODELS, Mirror, MirrorError, Repo
 from catalog.mirror.search import next_link, page, parse_cursor, parse_query
 
 _TREE_PAGE = 1000
-
-
-class _File(FileResponse):
-    chunk_size = 1 << 20  # a thread is asked for each
 
 
 def read_routes(mirror: Mirror, facts: KnownFacts) -> APIRouter:
@@ -93,12 +90,15 @@ def read_routes(mirror: Mirror, facts: KnownFacts) -> APIRouter:
 
 
 def _add_files(router: APIRouter, mirror: Mirror) -> None:
-    def resolve(revision: str, path: str, name: str, org: str = "", kind: str = MODELS) -> Response:
-        repo = mirror.find(kind, plain_id(org, name), plain_revision(revision))
-        return _file(repo, repo.entry(slashes(path)))
+    def answer(kind: str, id: str, revision: str, path: str, request: Request) -> Response:
+        repo = mirror.find(kind, id, plain_revision(revision))
+        return file_response(repo, repo.entry(slashes(path)), request)
 
-    def resolve_data(revision: str, path: str, name: str, org: str = "") -> Response:
-        return resolve(revision, path, name, org, DATASETS)
+    def resolve(request: Request, revision: str, path: str, name: str, org: str = "") -> Response:
+        return answer(MODELS, plain_id(org, name), revision, path, request)
+
+    def resolve_data(request: Request, revision: str, path: str, name: str, org: str = "") -> Response:
+        return answer(DATASETS, plain_id(org, name), revision, path, request)
 
     # Data sets first: their address begins as that of a model would.
     for prefix, route in (("/datasets", resolve_data), ("", resolve)):
@@ -106,18 +106,6 @@ def _add_files(router: APIRouter, mirror: Mirror) -> None:
             for verb in ("resolve", "raw"):
                 path = f"{prefix}{id}/{verb}/{{revision}}/{{path:path}}"
                 router.add_api_route(path, route, methods=["GET", "HEAD"], response_model=None)
-
-
-def _file(repo: Repo, entry: Entry) -> Response:
-    headers = {
-        "ETag": f'"{entry.etag}"',
-        "X-Repo-Commit": repo.sha,
-        "Content-Disposition": "attachment",
-        "X-Content-Type-Options": "nosniff",
-    }
-    if entry.sha256:
-        headers |= {"X-Linked-Etag": f'"{entry.sha256}"', "X-Linked-Size": str(entry.size)}
-    return _File(entry.place(), headers=headers, media_type="application/octet-stream")
 
 
 def _paged(request: Request, found: list[dict[str, Any]], following: int) -> JSONResponse:

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 from fastapi import APIRouter, Depends, Request
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import JSONResponse, RedirectResponse, Response
 from starlette.concurrency import run_in_threadpool
 
 from catalog.mirror.access import SIGNED, WRITE, Token
@@ -32,6 +32,8 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 # with the commit. Such a file is in memory on both sides.
 _WITH_COMMIT = 128 << 20
 _CLIENT = re.compile(r"hf_hub/(\d+)")
+# Of an error there hf_xet shows nothing but the address.
+_NO_XET = "/no-xet-here--set-HF_HUB_DISABLE_XET=1"
 XET = "This mirror has no Xet storage. Set HF_HUB_DISABLE_XET=1 and upload again."
 
 
@@ -126,7 +128,11 @@ def upload_routes(versions: Versions, uploads: Uploads, created: Created, mirror
         return {"name": alias}
 
     @both(get, "/xet-write-token/{revision}")
-    def xet(kind: str, name: str, revision: str, org: str = "") -> None:
+    def xet(kind: str, name: str, revision: str, org: str = "") -> RedirectResponse:
+        return RedirectResponse(_NO_XET)
+
+    @get(_NO_XET)
+    def no_xet() -> None:
         raise MirrorError(400, XET)
 
     _add_large_files(router, uploads, signer)

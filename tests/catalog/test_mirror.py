@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import http.client
 import os
 import subprocess
 import sys
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -139,6 +142,10 @@ def test_parts_of_files(url: str) -> None:
     assert part.headers["content-range"] == f"bytes 1000-1999/{len(BIG)}"
     assert httpx.get(place, headers={"Range": "bytes=-5"}).content == BIG[-5:]
     assert httpx.get(place, headers={"Range": f"bytes={len(BIG)}-"}).status_code == 416
+    wanted = {"Range": "bytes=1000-1999", "Want-Content-Digest": "adler=5"}
+    summed = httpx.get(place, headers=wanted)
+    digest = base64.b64encode(zlib.adler32(BIG[1000:2000]).to_bytes(4, "big")).decode()
+    assert summed.content == BIG[1000:2000] and summed.headers["content-digest"] == f"adler=:{digest}:"
 
 
 @pytest.mark.parametrize(
@@ -158,7 +165,6 @@ def test_parts_of_files(url: str) -> None:
 )
 def test_paths_that_lead_nowhere(url: str, path: str) -> None:
     host, port = url.removeprefix("http://").split(":")
-    import http.client
 
     connection = http.client.HTTPConnection(host, int(port))  # sends paths as they are
     connection.request("GET", path)
@@ -241,7 +247,9 @@ def test_a_page_of_another_site_cannot_read_it_under_its_own_name(url: str) -> N
 
 
 @pytest.mark.slow
-def test_transformers_loads_a_registered_model_and_its_adapter(workspace: Workspace, cache: Path, tmp_path: Path) -> None:
+def test_transformers_loads_a_registered_model_and_its_adapter(
+    workspace: Workspace, cache: Path, tmp_path: Path
+) -> None:
     pytest.importorskip("peft")
     folder = tiny_models.decoder(tmp_path / "model")
     register(workspace, folder, "tiny")
@@ -256,7 +264,12 @@ def test_transformers_loads_a_registered_model_and_its_adapter(workspace: Worksp
         "print(type(PeftModel.from_pretrained(model, 'workspace/tiny-lora')).__name__)\n"
     )
     with serving(workspace, cache) as url:
-        environment = {**os.environ, "HF_HOME": str(tmp_path / "hf"), "HF_ENDPOINT": url, "HF_HUB_DISABLE_TELEMETRY": "1"}
+        environment = {
+            **os.environ,
+            "HF_HOME": str(tmp_path / "hf"),
+            "HF_ENDPOINT": url,
+            "HF_HUB_DISABLE_TELEMETRY": "1",
+        }
         done = subprocess.run(
             [sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=110
         )
