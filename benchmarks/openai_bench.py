@@ -144,7 +144,9 @@ def overhead(requests: int, chunks: int) -> None:
 
 
 def behind_http(tokens: int, repetitions: int) -> None:
-    """The transformers engine behind HTTP, streaming, against the bare manager of transformers in a process."""
+    """The transformers engine behind HTTP, streaming, against the bare manager of transformers in a process. Each on
+    one thread: threads of torch that wait for each other burn CPU, the more the busier the machine is."""
+    os.environ["OMP_NUM_THREADS"] = "1"
     from benchmarks.engine_bench import bare_manager, made, rated  # torch
 
     with tempfile.TemporaryDirectory() as place:

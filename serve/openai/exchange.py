@@ -50,7 +50,7 @@ class Exchange:
         self.headers: list[tuple[bytes, bytes]] = []  # that any answer will carry
         self.gone = False
         self.fault_told = False  # a stream has told of its error already, in words of its own
-        self._streaming = False
+        self._streaming = self._complete = False
         self._watcher: asyncio.Task[None] | None = None
 
     async def read(self, kind: type[T]) -> T:
@@ -94,14 +94,17 @@ class Exchange:
     async def _watch(self, task: asyncio.Task[Any]) -> None:
         while (await self.receive())["type"] != "http.disconnect":
             pass
-        self.gone = True
-        task.cancel()
+        # The end of the answer is told as a disconnect, too; what is left to do then must not be disturbed.
+        if not self._complete:
+            self.gone = True
+            task.cancel()
 
     async def json(self, body: Any, status: int = 200) -> None:
         await self.whole(orjson.dumps(body), status=status)
 
     async def whole(self, content: bytes, media: bytes = JSON, status: int = 200) -> None:
         await self._start(status, media, [(b"content-length", str(len(content)).encode())])
+        self._complete = True
         await self.send({"type": "http.response.body", "body": content})
 
     async def events(self, chunks: AsyncIterator[bytes]) -> None:
@@ -110,6 +113,7 @@ class Exchange:
         await self._start(200, EVENTS, [(b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no")])
         async for chunk in chunks:
             await self.send({"type": "http.response.body", "body": chunk, "more_body": True})
+        self._complete = True
         await self.send({"type": "http.response.body", "body": b""})
 
     async def fail(self, error: Exception) -> None:
@@ -118,6 +122,7 @@ class Exchange:
         if not isinstance(error, (PromptflowException, ValidationError)):
             logger.error("%s failed", self.path, exc_info=error)
         if self._streaming:
+            self._complete = True
             event = b"" if self.fault_told else b"data: " + orjson.dumps(body) + b"\n\n"
             await self.send({"type": "http.response.body", "body": event})
         elif not self.tally.status:
