@@ -14,6 +14,7 @@ from catalog.hub import Hub
 from catalog.huberrors import HubError, HubGatedError
 from catalog.hubinfo import ModelInfo
 from catalog.local import LocalModel, LocalModels, NotPulledError
+from catalog.own_results import own_results
 from promptflow.cli.command import Command
 from promptflow.cli.output import Output
 from promptflow.exceptions import ValidationException
@@ -69,7 +70,9 @@ def _full(hub: Hub, id: str, model: ModelInfo | None, pulled: LocalModel | None)
     else:
         raise NotPulledError(f"{id} is not on this machine.", hint="leave --local out to ask the hub")
     found["pulled"] = {"revision": pulled.sha, "folder": str(pulled.folder), "size": pulled.size} if pulled else None
-    said = Consents(Workspace.open()).of(id)
+    workspace = Workspace.open()
+    found["own_results"] = [asdict(result) for result in own_results(workspace, id)]
+    said = Consents(workspace).of(id)
     found["accepted"] = [{"what": c.what, "user": c.user, "time": c.time, **c.facts} for c in said]
     return found
 
