@@ -15,15 +15,11 @@ from serve.router import Router, Served
 from tests import tiny_models
 from tests.serve.openai.serving import running
 
-openai = pytest.importorskip("openai")
-
 
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("served")
     base = tiny_models.decoder(folder / "llama")
-    tiny_models.encoder(folder / "bert")
-    tiny_models.ranker(folder / "ranker")
     tiny_models.adapter(folder / "lora", base)
     return folder
 
@@ -46,6 +42,7 @@ def url(models: Path) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def client(url: str) -> Iterator[Any]:
+    openai = pytest.importorskip("openai")
     with openai.OpenAI(base_url=url, api_key="any", max_retries=0, timeout=60) as one:
         yield one
 

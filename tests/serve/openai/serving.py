@@ -13,7 +13,7 @@ import uvicorn
 
 from serve.engines.base import Engine, Piece, Request
 from serve.openai.app import OpenAIApp
-from serve.router import Router, Served
+from serve.router import Budget, Router, Served
 from serve.server import listen
 
 
@@ -40,10 +40,10 @@ def running(app: OpenAIApp) -> Iterator[str]:
         listener.close()
 
 
-def app_of(*engines: Engine, **options: Any) -> OpenAIApp:
+def app_of(*engines: Engine, budget: Budget = Budget(), **options: Any) -> OpenAIApp:  # noqa: B008 - frozen
     """An application of engines that need no loading from files."""
     served = [Served(engine.model, lambda engine=engine: engine) for engine in engines]  # type: ignore[misc]
-    return OpenAIApp(Router(served), **options)
+    return OpenAIApp(Router(served, budget), **options)
 
 
 class Scripted(Engine):

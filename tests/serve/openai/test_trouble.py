@@ -16,6 +16,7 @@ import pytest
 from serve.engines.base import EngineFailedError, Piece
 from serve.openai import exchange
 from serve.openai.app import OpenAIApp
+from serve.router import Budget
 from tests.serve.openai.serving import Scripted, app_of, running, said
 
 openai = pytest.importorskip("openai")
@@ -142,6 +143,35 @@ def test_a_thousand_clients_that_hang_up_leave_nothing_behind(
     assert all(slot.users == 0 for slot in app.service.router.slots.values())
     engine.pieces = said("well")
     assert client.chat.completions.create(**ASK).choices[0].message.content == "well"
+
+
+def test_models_that_take_turns_lose_no_request() -> None:
+    """Room for one of three, asked at the same time by clients of which some hang up."""
+    engines = [Scripted([Piece("a", 1, 1), 0.001, *said("b")], model=name) for name in ("one", "two", "three")]
+    app = app_of(*engines, budget=Budget(models=1))
+
+    async def ask(url: str) -> list[Any]:
+        async with openai.AsyncOpenAI(base_url=url, api_key="x", max_retries=0) as client:
+
+            async def once(number: int) -> Any:
+                model = engines[number % 3].model
+                stream = await client.chat.completions.create(**{**ASK, "model": model}, stream=True)
+                text = ""
+                async for chunk in stream:
+                    text += chunk.choices[0].delta.content or ""
+                    if number % 10 == 0:
+                        await stream.close()
+                        return "left"
+                return text
+
+            return await asyncio.gather(*(once(number) for number in range(150)))
+
+    with running(app) as url:
+        answers = asyncio.run(asyncio.wait_for(ask(url), 60))
+        until(lambda: app.activity.running == 0)
+        assert set(answers) == {"left", "ab"} and answers.count("left") == 15
+        assert all(slot.users == 0 for slot in app.service.router.slots.values())
+        assert len(app.service.router.loaded()) == 1
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b'"x"', b"\xff", b"null", b'{"messages": NaN}', b"[" * 100000])
