@@ -34,7 +34,7 @@ def file_response(repo: Repo, entry: Entry, request: Request) -> Response:
     if entry.sha256:
         headers |= {"X-Linked-Etag": f'"{entry.sha256}"', "X-Linked-Size": str(entry.size)}
     asked = _RANGE.fullmatch(request.headers.get("range", ""))
-    if asked and "adler" in request.headers.get("want-content-digest", "") and request.method == "GET":
+    if asked and "adler" in request.headers.get("want-content-digest", ""):
         start, end = int(asked[1]), min(int(asked[2]) + 1, entry.size)
         if start < end <= start + _IN_MEMORY:
             return _part(entry, start, end, headers)

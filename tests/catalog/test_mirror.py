@@ -146,6 +146,8 @@ def test_parts_of_files(url: str) -> None:
     summed = httpx.get(place, headers=wanted)
     digest = base64.b64encode(zlib.adler32(BIG[1000:2000]).to_bytes(4, "big")).decode()
     assert summed.content == BIG[1000:2000] and summed.headers["content-digest"] == f"adler=:{digest}:"
+    told = httpx.head(place, headers=wanted)
+    assert told.content == b"" and told.headers["content-digest"] == f"adler=:{digest}:"
 
 
 @pytest.mark.parametrize(
