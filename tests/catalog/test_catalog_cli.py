@@ -89,6 +89,25 @@ def test_search(
     assert [model["id"] for model in said(capsys, "search", *words, "-o", "json")] == found
 
 
+def shape(layers: int, size: int) -> bytes:
+    return json.dumps(
+        {"model_type": "llama", "architectures": ["LlamaForCausalLM"], "hidden_size": size, "num_hidden_layers": layers,
+         "num_attention_heads": 8, "intermediate_size": 4 * size, "vocab_size": 1000, "max_position_embeddings": 2048,
+         "dtype": "bfloat16"}
+    ).encode()  # fmt: skip
+
+
+def test_search_for_what_fits_this_machine(server: HubServer, capsys: pytest.CaptureFixture[str]) -> None:
+    server.repos = {
+        "fit/huge": Repo({"config.json": shape(400, 65536)}, {"downloads": 9}),
+        "fit/tiny": Repo({"config.json": shape(2, 64)}, {"downloads": 8}),
+        "fit/shut": Repo({"config.json": shape(2, 64)}, {"downloads": 7}, gated="auto"),
+        "fit/none": Repo({"README.md": README}, {"downloads": 6}),
+    }
+    assert len(said(capsys, "search", "fit", "-o", "json")) == 4
+    assert [model["id"] for model in said(capsys, "search", "fit", "--fits", "-o", "json")] == ["fit/tiny"]
+
+
 def test_search_shows_sizes_as_people_say_them(server: HubServer, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["catalog", "search", "large", "-o", "tsv"]) == 0
     head, row = (line.split("\t") for line in capsys.readouterr().out.splitlines())
