@@ -26,7 +26,7 @@ PICKLES = (".bin", ".pt", ".pth", ".ckpt")
 @dataclass(frozen=True)
 class Facts:
     """``revision`` is a commit, empty of a folder. ``onnx``: bytes of an exported model. ``read``: bytes that it took
-    to know this. ``pulled``: the files are on this machine."""
+    to know this. ``folder`` is where the files are, None where they are not on this machine."""
 
     name: str
     revision: str
@@ -34,7 +34,7 @@ class Facts:
     weights: Weights | None
     onnx: int = 0
     read: int = 0
-    pulled: bool = False
+    folder: Path | None = None
 
 
 def facts_of(name: str, revision: str | None = None, *, hub: Hub, local: LocalModels | None = None) -> Facts:
@@ -50,7 +50,9 @@ def facts_of(name: str, revision: str | None = None, *, hub: Hub, local: LocalMo
     paths = {file.name: file.path for file in found.files}
     if not _loadable(sizes):  # the weights were not pulled, or not all
         return facts_of_hub(name, found.sha, hub)
-    return _facts(found.id, found.sha, sizes, lambda file, start, end: _read(paths[file], start, end), pulled=True)
+    return _facts(
+        found.id, found.sha, sizes, lambda file, start, end: _read(paths[file], start, end), folder=found.folder
+    )
 
 
 def facts_of_folder(path: Path) -> Facts:
@@ -58,7 +60,7 @@ def facts_of_folder(path: Path) -> Facts:
     folder = path if path.is_dir() else path.parent
     files = [one for one in sorted(folder.rglob("*")) if one.is_file()] if path.is_dir() else [path]
     sizes = {one.relative_to(folder).as_posix(): one.stat().st_size for one in files}
-    return _facts(str(path), "", sizes, lambda file, start, end: _read(folder / file, start, end), pulled=True)
+    return _facts(str(path), "", sizes, lambda file, start, end: _read(folder / file, start, end), folder=folder)
 
 
 def facts_of_hub(id: str, revision: str | None, hub: Hub) -> Facts:
@@ -79,7 +81,7 @@ def _facts(
     sizes: Mapping[str, int],
     read: Reader,
     dtypes: Mapping[str, int] | None = None,
-    pulled: bool = False,
+    folder: Path | None = None,
 ) -> Facts:
     spent = [0]
 
@@ -91,11 +93,11 @@ def _facts(
     if CONFIG not in sizes:
         if model := _gguf(sizes):
             told = read_gguf(model, sizes[model], counted)
-            return Facts(name, revision, told.config, told.weights, read=spent[0], pulled=pulled)
+            return Facts(name, revision, told.config, told.weights, read=spent[0], folder=folder)
         raise _no_model(name, sizes, counted)
     config = _config(counted(CONFIG, 0, max(1, min(sizes[CONFIG] or LONGEST_CONFIG, LONGEST_CONFIG))), name)
     weights = _weights(sizes, counted, dtypes, BUDGET - spent[0])
-    return Facts(name, revision, config, weights, _onnx(sizes), spent[0], pulled)
+    return Facts(name, revision, config, weights, _onnx(sizes), spent[0], folder)
 
 
 def _weights(sizes: Mapping[str, int], read: Reader, dtypes: Mapping[str, int] | None, budget: int) -> Weights | None:

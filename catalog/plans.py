@@ -21,6 +21,7 @@ LONGEST = 1 << 24  # tokens; more than any context
 TORCH_ROWS = 64  # answers at once of the torch engine; TORCH_PAGE and CACHE_SHARE are its own, too
 TORCH_PAGE = 32  # tokens
 CACHE_SHARE = 0.3
+SPARE = 8 * TORCH_PAGE  # a page for each group of layers that nobody gets
 SENSES = 2 * GIB  # activations of images and sounds, of which configs do not tell enough
 MIN_CAPABILITY = {"bfloat16": (8, 0), "float16": (7, 5), "float32": (7, 5)}
 # Kernels of vLLM for weights that are stored so: https://docs.vllm.ai/en/latest/features/quantization/
@@ -104,7 +105,7 @@ def _vllm(shape: Architecture, weights: Weights, gpus: tuple[Gpu, ...], wish: Wi
     base = Plan("vllm", "gpu", kind or shape.stored or dtype, None, copy=bool(kind), gpus=count)
     if reason := _cannot(shape) or _too_old(kind or shape.stored.partition(" ")[0], dtype, gpu):
         return replace(base, why=reason)
-    held = weights.bytes_quantised(kind, size) if kind else weights.bytes_in(size, SIZES[shape.dtype])
+    held = weights.bytes_quantised(kind, size) if kind else weights.bytes_in(size, bool(shape.stored))
     if held is None:
         return replace(base, why="it is not known how much the weights shrink")
     # At most SHARE of the memory, and of what others use now 512 MiB must stay free.
@@ -154,14 +155,14 @@ def _transformers(base: Plan, shape: Architecture, weights: Weights, wish: Wish,
     size, on_cpu = SIZES[base.dtype], base.device == "cpu"
     if reason := _cannot(shape) or _cannot_here(shape, wish):
         return replace(base, why=reason)
-    held = _guessed(weights.bytes_in(size, SIZES[shape.dtype]), weights)
+    held = _guessed(weights.bytes_in(size, bool(shape.stored)), weights)
     base = replace(base, weights=held, runtime=runtime, adapters=adapter_bytes(shape, wish.adapters, wish.rank, size))
     if shape.layers == ():
         return _encoder(base, shape, wish)
     plain = replace(shape, layers=tuple(_whole(layer) for layer in shape.layers or ()))
 
     def fill(context: int, rows: int) -> Plan:
-        tokens = _cpu_tokens(context) + 2 * TORCH_PAGE if on_cpu else rows * (context + 2 * TORCH_PAGE)
+        tokens = _cpu_tokens(context) + SPARE if on_cpu else rows * (context + 2 * TORCH_PAGE) + SPARE
         cache = cache_bytes(plain, tokens, size, ahead=ahead)
         active = activation_bytes(shape, ahead, rows, size) + scores_bytes(ahead, tokens, size)
         return replace(base, context=context, concurrency=rows, cache=cache, activations=active)

@@ -52,14 +52,15 @@ class Weights:
         whole = self.numbers and not any(kind in self.numbers for kind in ("I32", "U8", "I8"))
         return sum(self.numbers.values()) if whole else None
 
-    def bytes_in(self, size: int, stored_size: int = 0) -> int:
-        """Bytes when floats are cast to ``size`` bytes each. Where the types are not known they are taken to be of
-        ``stored_size`` bytes (0: unknown, nothing shrinks by the cast)."""
-        if self.numbers:
-            return sum(
-                count * size if kind in FLOATS else -(-count * BITS[kind] // 8) for kind, count in self.numbers.items()
-            )
-        return -(-self.stored * size // stored_size) if stored_size else self.stored * max(1, size // 2)
+    def bytes_in(self, size: int, packed: bool = False) -> int:
+        """Bytes when floats are cast to ``size`` bytes each; those of less than 16 bits stay where they are ``packed``,
+        which a quantised model says of itself. Where types are not known nothing shrinks, and 16 bits are doubled."""
+        if not self.numbers:
+            return self.stored * max(1, size // 2)
+        return sum(
+            count * size if kind in FLOATS or kind.startswith("F") and not packed else -(-count * BITS[kind] // 8)
+            for kind, count in self.numbers.items()
+        )
 
     def bytes_quantised(self, kind: str, size: int) -> int | None:
         """Bytes of a copy whose layers are stored as ``kind`` (fp8, int8 or int4), the rest in ``size`` bytes; None

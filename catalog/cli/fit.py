@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
@@ -17,7 +19,7 @@ from promptflow.cli import exits
 from promptflow.cli.args import positive
 from promptflow.cli.command import Command
 from promptflow.cli.output import Output
-from promptflow.exceptions import UserErrorException
+from promptflow.exceptions import UserErrorException, ValidationException
 from promptflow.workspace import Workspace
 from promptflow.workspace.sizes import parse_size, size_text
 
@@ -31,6 +33,9 @@ _PRIORITY = ("model", "fits", "engine", "needs", "has", "why", "dtype", "device"
 
 def fit(args: Namespace, out: Output) -> int:
     good, code = look(args, out)
+    if args.measure:
+        for facts, found in good:
+            _measure(facts, found, out)
     if out.format in ("table", "tsv"):
         rows = [row for facts, fit in good for row in _rows(facts, fit, args.all)]
         out.result(rows, columns=_COLUMNS, priority=_PRIORITY, name="model")
@@ -53,6 +58,20 @@ def look(args: Namespace, out: Output) -> tuple[list[tuple[Facts, Fit]], int]:
     for error in errors:
         out.note(f"error: {error}", "red")
     return good, exits.ERROR if errors else exits.OK
+
+
+def _measure(facts: Facts, fit: Fit, out: Output) -> None:
+    """Load the model in a process of its own, which keeps what it took."""
+    if facts.folder is None:
+        raise ValidationException(f"{facts.name} is not on this machine.", hint=f"pf catalog pull {facts.name}")
+    if fit.fits is False:
+        raise ValidationException(f"{facts.name} does not fit this machine.", hint="pf catalog fit --all says why")
+    out.note(f"loading {facts.name}")
+    words = [sys.executable, "-m", "serve.engines.measure", facts.name, str(facts.folder)]
+    done = subprocess.run(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    if done.returncode:
+        last = done.stderr.strip().splitlines()[-1:] or [f"it ended with {done.returncode}"]
+        raise UserErrorException(f"{facts.name} could not be loaded: {last[0]}")
 
 
 def _looked(
@@ -79,7 +98,7 @@ def record(facts: Facts, fit: Fit, workspace: Workspace) -> dict[str, Any]:
         "context": fit.context,
         "cache_per_token": fit.cache_per_token,
         "bytes_read": facts.read,
-        "pulled": facts.pulled,
+        "pulled": facts.folder is not None,
         "best": _plan(fit.best),
         "plans": [_plan(plan) for plan in fit.plans],
         "measured": [asdict(load) for load in measured(workspace, facts.name)],
@@ -162,10 +181,11 @@ def _arguments(parser: ArgumentParser) -> None:
     parser.add_argument("models", nargs="+", metavar="MODEL", help="Id on the hub, a folder, or a GGUF file.")
     add_wish(parser)
     parser.add_argument("--all", action="store_true", help="All ways to run it, not the best alone.")
+    parser.add_argument("--measure", action="store_true", help="Load models that are here, and show what they took.")
 
 
 FIT = Command(
-    fit, "Tell whether models would run on this machine, with what engine, context and concurrency. Nothing is loaded.",
+    fit, "Tell whether models would run on this machine, with what engine, context and concurrency.",
     _arguments,
     ("pf catalog fit Qwen/Qwen3-8B", "pf catalog fit Qwen/Qwen3-8B --gpu-memory 24GB --context 32768 --all"), "table",
 )  # fmt: skip

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+import serve.engines
 from catalog.facts import facts_of
 from catalog.hub import Hub
 from catalog.local import LocalModels
@@ -130,7 +131,7 @@ def test_a_pulled_model_asks_no_hub(server: HubServer, tmp_path: Path) -> None:
     snapshot = tmp_path / "cache" / "models--acme--tiny" / "snapshots" / ("0" * 40)
     decoder(snapshot)
     facts = facts_of("acme/tiny", hub=Hub(), local=LocalModels())
-    assert facts.pulled and facts.revision == "0" * 40 and not server.asked
+    assert facts.folder == snapshot and facts.revision == "0" * 40 and not server.asked
 
 
 def test_compare_puts_models_side_by_side(
@@ -163,3 +164,18 @@ def test_measurements_are_few_and_a_damaged_file_is_none(tmp_path: Path) -> None
     for damage in ('[{"model": "m"}]', "{", "[1]", "{}"):
         file.write_text(damage)
         assert measured(workspace, "m") == []
+
+
+def test_a_model_is_loaded_and_what_it_took_is_kept(
+    server: HubServer, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    pytest.importorskip("onnxruntime")
+    model = Path(serve.engines.__file__).parent / "builtin" / "intent-mini"
+    (told,) = fit(capsys, "fit", str(model), "--measure")
+    (load,) = told["measured"]
+    assert load["engine"] == "onnx" and load["peak"] > 1 << 20 and load["when"]
+
+
+def test_only_what_is_here_can_be_measured(server: HubServer, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["catalog", "fit", "acme/tiny", "--measure", "-o", "json"]) == 1
+    assert "pf catalog pull acme/tiny" in capsys.readouterr().err
