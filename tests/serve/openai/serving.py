@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import http.client
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
+from urllib.parse import urlsplit
 
 import uvicorn
 
@@ -77,3 +79,21 @@ class Scripted(Engine):
 def said(*words: str, finish: str = "stop") -> list[Piece]:
     pieces = [Piece(word, 3, count) for count, word in enumerate(words, start=1)]
     return [*pieces, Piece("", 3, len(words), finish)]
+
+
+def until(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def raw(url: str, path: str, body: bytes, method: str = "POST", **headers: str) -> tuple[int, Any, Any]:
+    """Status, body and headers of a request made by hand."""
+    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=20)
+    try:
+        connection.request(method, path, body, {"content-type": "application/json", **headers})
+        answer = connection.getresponse()
+        return answer.status, answer.read(), answer.headers
+    finally:
+        connection.close()
