@@ -20,6 +20,8 @@ from tests.serve.openai.serving import running
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("served")
     base = tiny_models.decoder(folder / "llama")
+    tiny_models.encoder(folder / "bert")
+    tiny_models.ranker(folder / "ranker")
     tiny_models.adapter(folder / "lora", base)
     return folder
 
@@ -35,6 +37,8 @@ def url(models: Path) -> Iterator[str]:
         Served("fake/echo", partial(open_engine, "fake/echo")),
         Served("builtin/intent-mini", partial(open_engine, "builtin/intent-mini")),
         torch("llama"),
+        torch("bert"),
+        torch("ranker"),
     ]
     with running(OpenAIApp(Router(served))) as address:
         yield address

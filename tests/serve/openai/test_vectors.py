@@ -75,3 +75,23 @@ def test_a_chat_model_ranks_nothing(client: Any) -> None:
     pytest.importorskip("onnxruntime")
     with pytest.raises(openai.BadRequestError, match="does not rank"):
         client.post("/rerank", body={"model": "builtin/intent-mini", "query": "x", "documents": ["y"]}, cast_to=object)
+
+
+def test_real_models_embed_and_rank(client: Any) -> None:
+    pytest.importorskip("torch")
+    pytest.importorskip("transformers")
+    texts = ["the quick brown fox", "a customer asks", "the quick brown fox"]
+    made = checked(client.embeddings.create(model="bert", input=texts))
+    one, two, three = (entry.embedding for entry in made.data)
+    assert one == pytest.approx(three, abs=1e-5) and one != pytest.approx(two, abs=1e-3) and made.usage.prompt_tokens
+    checked(client.embeddings.create(model="bert", input="x", dimensions=len(one)))
+    asked = {"model": "ranker", "query": "invoices", "documents": texts[:2]}
+    ranked = client.post("/rerank", body=asked, cast_to=object)["results"]
+    assert sorted(entry["index"] for entry in ranked) == [0, 1]
+    assert ranked[0]["relevance_score"] >= ranked[1]["relevance_score"]
+    for call in (
+        lambda: client.completions.create(model="bert", prompt="x"),
+        lambda: client.responses.create(model="ranker", input="x"),
+    ):
+        with pytest.raises(openai.BadRequestError, match="generates no text"):
+            call()
