@@ -299,6 +299,18 @@ def test_what_a_model_is_and_what_an_adapter_belongs_to(client: httpx.Client, wo
     assert [edge.source for edge in registry.lineage.sources(adapter.id)] == [model.id]
 
 
+def test_blobs_may_be_elsewhere(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PF_BLOBS_URL", "memory://mirror")
+    with Workspace.open(home) as workspace, serving(workspace, tmp_path) as url:
+        key = Tokens(workspace).create("writer", WRITE)
+        with httpx.Client(base_url=url, headers={"Authorization": f"Bearer {key}"}) as client:
+            assert send(client, BIG).status_code == 200
+            large = {"path": "w.bin", "algo": "sha256", "oid": hashlib.sha256(BIG).hexdigest(), "size": len(BIG)}
+            assert commit(client, ("lfsFile", large), file("config.json", b"{}")).status_code == 200
+            assert client.get("/workspace/mine/resolve/main/w.bin").content == BIG
+            assert client.get("/workspace/mine/resolve/main/config.json").content == b"{}"
+
+
 def test_what_was_never_committed_goes_away(workspace: Workspace) -> None:
     uploads = Uploads(workspace)
     uploads.folder.mkdir()
