@@ -40,7 +40,7 @@ def _onnx(model: str, folder: Path, **options: Any) -> Engine:
 @engines.register("transformers")
 def _transformers(model: str, folder: Path, **options: Any) -> Engine:
     task = task_of(folder)
-    if task == "generate":
+    if task in ("generate", "see"):
         from serve.engines.transformers import TransformersEngine
 
         return TransformersEngine(model, folder, **options)

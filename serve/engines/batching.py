@@ -27,6 +27,11 @@ PAGE = 32  # tokens; prompts share the pages that they have in common
 PASS_TOKENS = 512  # prompts are read in portions of at most so many on a CPU, so that others' answers go on
 GPU_PASS_TOKENS = 2048
 MAX_ROWS = 64
+PROBE = "probe"
+
+
+class NotPagedError(Exception):
+    """The manager cannot run this model."""
 
 
 class Batcher:
@@ -39,12 +44,17 @@ class Batcher:
         self._keys: dict[Row, str] = {}
         self._count = 0
         self._lock = threading.Lock()
-        self._closing = threading.Event()
-        self._manager = self._make_manager(model, cache_tokens)
-        self._manager.warmup()  # makes the cache, whose faults are this caller's
+        self._closing, self._probed = threading.Event(), threading.Event()
+        self._probe_error: Exception | None = None
+        try:
+            self._manager = self._make_manager(model, cache_tokens)
+            self._manager.warmup()  # makes the cache
+        except (ValueError, AttributeError) as error:
+            raise NotPagedError(f"no pages for this model: {error}") from error
         self.cache = self._manager.batch_processor.cache
         keep_apart(self.cache, self._adapter_of)
         self._manager.start()
+        self._probe()
         self._watcher = threading.Thread(target=self._watch, name=f"engine-{name}-watch", daemon=True)
         self._watcher.start()
 
@@ -63,6 +73,17 @@ class Batcher:
         manager.logit_processor = Chooser(self)
         manager.output_router = Endings(self)
         return manager
+
+    def _probe(self) -> None:
+        """One token, to learn whether the model's layers work with pages at all. NotPagedError if not."""
+        self._probed.clear()
+        self._manager.add_request([0], PROBE, max_new_tokens=1)
+        while not self._probed.wait(0.05):
+            if not self._manager.is_running():
+                break
+        if self._probe_error is not None or not self._manager.is_running():
+            self._manager.destroy()
+            raise NotPagedError(f"no pages for this model: {self._probe_error}")
 
     @property
     def running(self) -> int:
@@ -125,7 +146,14 @@ class Batcher:
     def row(self, key: str) -> Row | None:
         return self._rows.get(key)
 
-    def failed(self, key: str, error: Exception) -> None:
+    def ended(self, key: str, error: Exception | None) -> None:
+        if key == PROBE:
+            self._probe_error = error
+            self._probed.set()
+        elif error is not None:
+            self._failed(key, error)
+
+    def _failed(self, key: str, error: Exception) -> None:
         row = self._rows.get(key)
         if row is not None and not row.done:
             row.fail(self._explained(error))
@@ -199,15 +227,14 @@ class Endings:
         self.batcher = batcher
 
     def deliver(self, output: Any) -> None:
-        if output.error is not None:
-            self.batcher.failed(output.request_id, RuntimeError(output.error))
+        self.batcher.ended(output.request_id, None if output.error is None else RuntimeError(output.error))
 
     def deliver_batch(self, outputs: Sequence[Any]) -> None:
         for output in outputs:
             self.deliver(output)
 
     def fail_and_deliver(self, state: Any, error: Exception) -> None:
-        self.batcher.failed(state.request_id, error)
+        self.batcher.ended(state.request_id, error)
 
 
 def keep_apart(cache: Any, adapter_of: Any) -> None:

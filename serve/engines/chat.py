@@ -52,7 +52,8 @@ def read_template(folder: Path, config: Mapping[str, Any], with_tools: bool = Fa
 
 def compile_template(template: str, specials: Sequence[str], tokens: Mapping[str, str]) -> Callable[..., str]:
     """A function from messages (and tools) to the prompt. ``specials`` are taken out of the messages' text: a user must
-    not be able to end their turn and speak as the system."""
+    not be able to end their turn and speak as the system. With ``parts`` a list of parts stays one, for a template that
+    knows images."""
     environment = ImmutableSandboxedEnvironment(
         trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols", GenerationBlock]
     )
@@ -63,8 +64,8 @@ def compile_template(template: str, specials: Sequence[str], tokens: Mapping[str
     except TemplateError as error:
         raise ValidationException(f"The model's chat template does not parse: {error}") from error
 
-    def render(messages: Sequence[Message], tools: Sequence[Tool] = ()) -> str:
-        clean = [cleaned(message, specials) for message in messages]
+    def render(messages: Sequence[Message], tools: Sequence[Tool] = (), parts: bool = False) -> str:
+        clean = [cleaned(message, specials, parts) for message in messages]
         given = {"tools": list(tools)} if tools else {}
         try:
             return str(compiled.render(messages=clean, add_generation_prompt=True, **given, **tokens))
@@ -74,10 +75,15 @@ def compile_template(template: str, specials: Sequence[str], tokens: Mapping[str
     return render
 
 
-def cleaned(message: Message, specials: Sequence[str]) -> dict[str, Any]:
+def cleaned(message: Message, specials: Sequence[str], parts: bool = False) -> dict[str, Any]:
     """A message as templates read it: its text in one string, the arguments of its tool calls as objects."""
     result = {key: value for key, value in message.items() if value is not None}
-    result["content"] = without(text_of(message.get("content")), specials)
+    content = message.get("content")
+    if parts and isinstance(content, list):
+        texts = [{**part, "text": without(str(part["text"]), specials)} if "text" in part else part for part in content]
+        result["content"] = texts
+    else:
+        result["content"] = without(text_of(content), specials)
     if calls := result.pop("tool_calls", None):
         result["tool_calls"] = [_opened(call, specials) for call in calls]
     return result

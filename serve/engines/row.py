@@ -39,8 +39,8 @@ class Vocabulary:
 class Row:
     """``take`` chooses the next token from its logits; ``said`` is the piece that came of it.
 
-    ``adapter`` is the number of the LoRA adapter that it runs with, 0 for none; ``shown`` are special tokens that it
-    gives out as text, because a tool call begins with them.
+    ``adapter`` is the number of the LoRA adapter that it runs with, 0 for none; ``inputs`` are tensors that the model
+    gets beside the tokens, of images say.
     """
 
     def __init__(
@@ -59,6 +59,7 @@ class Row:
         self.vocabulary, self.loop, self.guide, self.tools, self.one_call = vocabulary, loop, guide, tools, one_call
         self.outbox: asyncio.Queue[Piece | BaseException] = asyncio.Queue()
         self.adapter = 0
+        self.inputs: dict[str, Any] = {}
         self.cancelled = self.failed = False
         self.finish = ""
         self.last = 0

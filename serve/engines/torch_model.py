@@ -33,7 +33,6 @@ def load_model(folder: Path, kind: str, device: str, dtype: str, unused: tuple[s
         model, told = getattr(transformers, kind).from_pretrained(
             folder,
             dtype=pick_dtype(where, dtype),
-            attn_implementation="sdpa",
             local_files_only=True,
             use_safetensors=True,
             trust_remote_code=False,

@@ -1,22 +1,28 @@
-"""The torch engine: any text decoder that transformers can load, on a CPU or a GPU."""
+"""The torch engine: any decoder that transformers can load, on a CPU or a GPU; one that reads images, too."""
 
 from __future__ import annotations
 
 import gc
+import logging
 from pathlib import Path
 from typing import Any
 
 from promptflow.exceptions import ValidationException
 from promptflow.workspace.optional import need
 from serve.engines.adapters import Adapters
-from serve.engines.base import EngineClosedError, Stats
-from serve.engines.batching import PAGE, PASS_TOKENS, Batcher
+from serve.engines.base import EngineClosedError, Stats, UnsupportedError
+from serve.engines.batching import PAGE, PASS_TOKENS, Batcher, NotPagedError
 from serve.engines.decoding import DecodingEngine
+from serve.engines.images import ImagePrompts
+from serve.engines.kinds import task_of
 from serve.engines.prompts import Prompts
 from serve.engines.row import Row
+from serve.engines.solo import Solo
 from serve.engines.torch_model import load_model, load_tokenizer, memory
 
 torch = need("torch", extra="local")
+
+logger = logging.getLogger(__name__)
 
 CPU_CONTEXT = 16384  # what a CPU reads of a longer context, unless asked for more: its cache takes main memory
 SHARED = 16 * 1024  # tokens of cache for all requests together, where the context does not need more
@@ -30,38 +36,56 @@ class TransformersEngine(DecodingEngine):
     def __init__(self, model: str, folder: Path, device: str = "auto", dtype: str = "auto", context: int = 0) -> None:
         super().__init__(model)
         self.folder, self.device, self.dtype, self.asked_context = folder, device, dtype, context
-        self._batcher: Batcher | None = None
+        self._runner: Batcher | Solo | None = None
         self._adapters: Adapters | None = None
         self._weights = 0
 
     def load(self) -> None:
-        model = load_model(self.folder, "AutoModelForCausalLM", self.device, self.dtype)
+        sees = task_of(self.folder) == "see"
+        kind = "AutoModelForImageTextToText" if sees else "AutoModelForCausalLM"
+        model = load_model(self.folder, kind, self.device, self.dtype)
+        if model.config.is_encoder_decoder:
+            raise UnsupportedError(f"The model '{self.model}' is an encoder with a decoder, which no engine here runs.")
         tokenizer = load_tokenizer(self.folder)
         self.device, self.dtype = str(model.device), str(model.dtype).removeprefix("torch.")
         self._weights = sum(value.nbytes for value in {*model.parameters(), *model.buffers()})
-        config = model.config.get_text_config()
-        limit = int(getattr(config, "max_position_embeddings", 0) or 0)
-        self.context = self.asked_context or (
-            min(limit, CPU_CONTEXT) if model.device.type == "cpu" and limit else limit or 2048
-        )
-        if limit and self.context > limit:
-            raise ValidationException(f"The model '{self.model}' has a context of {limit} tokens, not {self.context}.")
+        self.context = self._context(model)
         size = int(model.get_output_embeddings().weight.shape[0])
-        self.prompts = Prompts(self.model, self.folder, tokenizer, self.context, size)
+        self.prompts = (ImagePrompts if sees else Prompts)(self.model, self.folder, tokenizer, self.context, size)
+        self.inputs = frozenset({"text", "image"} if sees else {"text"})
         self._adapters = Adapters(self.model, model)
-        tokens = self._cache_tokens(model, config) if model.device.type == "cpu" else None
-        end = min(self.prompts.vocabulary.ends, default=None)
-        self._batcher = Batcher(model, self.model, end, self._adapters, tokens)
-        room = self._batcher.cache.num_blocks * PAGE
-        self.prompts.context = self.context = min(self.context, room)
+        self._runner = Solo(model, self.model, self._adapters) if sees else self._make_runner(model)
+        self.prompts.context = self.context
         self._open = True
 
-    def _cache_tokens(self, model: Any, config: Any) -> int:
+    def _context(self, model: Any) -> int:
+        limit = int(getattr(model.config.get_text_config(), "max_position_embeddings", 0) or 0)
+        if limit and self.asked_context > limit:
+            raise ValidationException(
+                f"The model '{self.model}' has a context of {limit} tokens, not {self.asked_context}."
+            )
+        usual = min(limit, CPU_CONTEXT) if model.device.type == "cpu" else limit
+        return self.asked_context or usual or 2048
+
+    def _make_runner(self, model: Any) -> Batcher | Solo:
+        """All rows at once where the model's layers allow it."""
+        assert self._adapters is not None
+        end = min(self.prompts.vocabulary.ends, default=None)
+        try:
+            tokens = self._cache_tokens(model) if model.device.type == "cpu" else None
+            batcher = Batcher(model, self.model, end, self._adapters, tokens)
+        except (NotPagedError, AttributeError) as reason:
+            logger.info("%s answers one request at a time: %s", self.model, reason)
+            return Solo(model, self.model, self._adapters)
+        self.context = min(self.context, batcher.cache.num_blocks * PAGE)
+        return batcher
+
+    def _cache_tokens(self, model: Any) -> int:
         """Tokens of cache on a CPU: one whole context at least, and no more than the free memory bears.
 
         A token takes two vectors per layer and key head, and a column of the mask, which has a row per token of a pass.
         """
-        size = model.dtype.itemsize
+        config, size = model.config.get_text_config(), model.dtype.itemsize
         heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
         head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
         per_token = 2 * config.num_hidden_layers * heads * head * size + PASS_TOKENS * size
@@ -73,11 +97,11 @@ class TransformersEngine(DecodingEngine):
 
     def unload(self) -> None:
         self._open = False
-        batcher, self._batcher = self._batcher, None
-        if batcher is not None:
-            batcher.stop()
+        runner, self._runner = self._runner, None
+        if runner is not None:
+            runner.stop()
         self._adapters = None
-        del batcher
+        del runner
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
@@ -93,9 +117,9 @@ class TransformersEngine(DecodingEngine):
         self._loaded().unload(name)
 
     def stats(self) -> Stats:
-        told, batcher = self.tally, self._batcher
-        running = min(batcher.running, told.inside) if batcher is not None else 0
-        cache = batcher.cache if batcher is not None else None
+        told, runner = self.tally, self._runner
+        running = min(runner.running, told.inside) if runner is not None else 0
+        cache = runner.cache if runner is not None else None
         return Stats(
             running,
             told.inside - running,
@@ -103,7 +127,7 @@ class TransformersEngine(DecodingEngine):
             told.failed,
             told.prompt_tokens,
             told.completion_tokens,
-            weights_bytes=self._weights if batcher is not None else 0,
+            weights_bytes=self._weights if runner is not None else 0,
             cache_bytes=cache.cache_tensor.nbytes if cache is not None else 0,
             cache_used=1 - cache.compute_free_capacity() if cache is not None else 0.0,
             device=self.device,
@@ -119,12 +143,12 @@ class TransformersEngine(DecodingEngine):
         return self._loaded().use(name)
 
     def _submit(self, row: Row) -> None:
-        if self._batcher is None:
+        if self._runner is None:
             raise EngineClosedError(f"The model '{self.model}' is not loaded.")
-        self._batcher.submit(row)
+        self._runner.submit(row)
 
     def _withdraw(self, row: Row) -> None:
-        if self._batcher is not None:
-            self._batcher.withdraw(row)
+        if self._runner is not None:
+            self._runner.withdraw(row)
         if self._adapters is not None:
             self._adapters.release(row.adapter)

@@ -58,7 +58,6 @@ def test_more_requests_than_rows_are_all_answered(intent_mini: Engine) -> None:
 
 def test_pieces_add_up_and_the_last_one_says_why_it_ended(intent_mini: Engine) -> None:
     said = ask(intent_mini, chat("where is my parcel", system="You are a helpful assistant."))
-    assert len([piece for piece in said if piece.text]) > 3
     counts = [piece.completion_tokens for piece in said]
     assert counts == sorted(set(counts)) and counts[-1] >= len(said)
     assert [piece.finish for piece in said] == [""] * (len(said) - 1) + ["stop"]

@@ -161,7 +161,7 @@ def test_an_error_inside_a_pass_fails_its_requests_and_the_next_ones_run(
     llama: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = text_of(ask(llama, plain("The quick", max_tokens=8)))
-    batcher = llama._batcher  # type: ignore[attr-defined]
+    batcher = llama._runner  # type: ignore[attr-defined]
     model = batcher._manager.model
     forward = type(model).forward
 
