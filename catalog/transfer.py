@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
-import time
 import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +26,7 @@ WINDOW = 8 << 20
 CONNECTIONS = 4
 PARTIAL, DIGESTS = ".pf-partial", ".pf-digests"
 _TRIES = 6
+_GOODBYE = 1.0  # seconds that a thread is waited for at the end
 _LOOKS = 8  # how many damaged chunks are replaced one by one before the rest of the file is read again
 
 Progress = Callable[[int], None]  # bytes that are kept now, and were not before
@@ -194,6 +194,7 @@ class _Chunks:
         self.ready: set[int] = set()
         self.error: BaseException | None = None
         self.changed = threading.Condition()
+        self.stop = threading.Event()
         self.threads = [
             threading.Thread(target=self._work, name="pull", daemon=True)
             for _ in range(min(CONNECTIONS, count - first))
@@ -205,11 +206,13 @@ class _Chunks:
         return self
 
     def __exit__(self, *exc: object) -> None:
+        self.stop.set()
         with self.changed:
             self.next = self.count
             self.changed.notify_all()
         for thread in self.threads:
-            thread.join()
+            # One that waits for a server that has gone quiet is left to itself: it holds nothing but its own memory.
+            thread.join(_GOODBYE)
 
     def take(self, number: int) -> memoryview:
         with self.changed:
@@ -239,7 +242,7 @@ class _Chunks:
         try:
             while (number := self._begin()) is not None:
                 room = memoryview(self.held[number])[: _length(self.file.size, number)]
-                read_chunk(reader, self.file, number * CHUNK, room)
+                read_chunk(reader, self.file, number * CHUNK, room, self.stop)
                 with self.changed:
                     self.ready.add(number)
                     self.changed.notify_all()
@@ -251,15 +254,17 @@ class _Chunks:
             reader.close()
 
 
-def read_chunk(reader: RangeReader, file: RemoteFile, start: int, into: memoryview) -> None:
-    """Read a part; again, with growing pauses, where that may help."""
+def read_chunk(
+    reader: RangeReader, file: RemoteFile, start: int, into: memoryview, stop: threading.Event | None = None
+) -> None:
+    """Read a part; again, with growing pauses, where that may help and nobody has said to stop."""
+    stop = stop or threading.Event()
     for number in range(_TRIES):
         try:
             return reader.read(file, start, into)
         except TryAgainError as error:
-            if number == _TRIES - 1:
+            if number == _TRIES - 1 or stop.wait(max(error.after, 0.1 * 2**number)):
                 raise
-            time.sleep(max(error.after, 0.1 * 2**number))
 
 
 def _length(size: int, number: int) -> int:

@@ -192,3 +192,19 @@ def test_a_full_disk_keeps_what_came(file: RemoteFile, blob: Path) -> None:
     assert "what came is kept" in caught.value.hint
     download(file, ETAG, blob)
     assert blob.read_bytes() == DATA
+
+
+def test_ctrl_c_does_not_wait_for_a_server_that_asks_to_come_back(
+    server: HubServer, file: RemoteFile, blob: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop_after(server, 2)
+    monkeypatch.setattr("catalog.transfer._TRIES", 1000)
+
+    def interrupt(count: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        download(file, ETAG, blob, interrupt)
+    server.spoil = None
+    download(file, ETAG, blob)
+    assert blob.read_bytes() == DATA
