@@ -9,6 +9,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import Any
 
+from catalog.machine import Machine
 from promptflow.cli.args import KeyValues
 from promptflow.cli.command import Command
 from promptflow.cli.output import Output
@@ -22,7 +23,7 @@ from serve.server import listen, serve
 
 KEY_VARIABLE = "PF_SERVE_API_KEY"
 DEFAULT_PORT = 8000
-MEMORY_SHARE = 0.8  # of the machine's memory, unless --memory says otherwise
+MEMORY_SHARE = 0.8  # of the GPUs' memory or, without any, of the machine's, unless --memory says otherwise
 LOCAL = ("127.0.0.1", "localhost", "::1")
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
 
@@ -64,9 +65,10 @@ def _keys(args: Namespace, out: Output) -> Keys:
 
 
 def _memory(text: str | None) -> int:
-    """Bytes of ``16GB``, ``16GiB`` or ``16000000000``; by default a share of the machine's memory."""
+    """Bytes of ``16GB``, ``16GiB`` or ``16000000000``; by default a share of what models are loaded into here."""
     if text is None:
-        return int(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") * MEMORY_SHARE)
+        machine = Machine.here()
+        return int((sum(gpu.total for gpu in machine.gpus) or machine.memory) * MEMORY_SHARE)
     number = text.strip().lower().removesuffix("b")
     digits = number.rstrip("kmgti")
     try:
@@ -117,7 +119,9 @@ def _arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--requests-per-minute", type=_count, default=0, metavar="N", help="Limit of each key.")
     parser.add_argument("--tokens-per-minute", type=_count, default=0, metavar="N", help="Limit of each key.")
     parser.add_argument("--concurrent", type=_count, default=0, metavar="N", help="Requests at once of each key.")
-    parser.add_argument("--memory", metavar="SIZE", help="For all loaded models (80 %% of the machine's). 0: no limit.")
+    parser.add_argument(
+        "--memory", metavar="SIZE", help="For all loaded models (80 %% of the GPUs' or the machine's). 0: no limit."
+    )
     parser.add_argument("--max-models", type=_count, default=0, metavar="N", help="Models loaded at once.")
     parser.add_argument("--idle", type=float, default=0.0, metavar="SECONDS", help="Unload what is unused so long.")
 
