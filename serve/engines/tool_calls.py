@@ -17,6 +17,8 @@ from serve.engines.base import ToolCall
 from serve.engines.guide import spaced
 from serve.engines.text import overlap
 
+MOST = 16  # calls that one forced answer may hold: a small model would list them without end
+
 Named = tuple[str, str]  # a function's name, and its arguments as JSON text
 
 
@@ -37,10 +39,10 @@ class ToolFormat:
         open_ = json.dumps(self.opener) if special is None else f"<[{special}]>"
         close = json.dumps(self.closer)
         if self.read is read_list:
-            more = ' (", " call)*' if many else ""
+            more = f' (", " call){{0,{MOST - 1}}}' if many else ""
             return f'start: {open_} "[" call{more} "]"\ncall: %json {json.dumps(schema)}\n'
         body = f'{open_} "\\n" call "\\n" {close}' if self.closer else "call"
-        more = f' ("\\n" {body})*' if many and self.closer else ""
+        more = f' ("\\n" {body}){{0,{MOST - 1}}}' if many and self.closer else ""
         return f"start: {body}{more}\ncall: %json {json.dumps(schema)}\n"
 
     def _call(self, function: Mapping[str, Any]) -> dict[str, Any]:
@@ -66,8 +68,11 @@ def read_object(text: str) -> list[Named]:
 
 
 def read_list(text: str) -> list[Named]:
-    """Calls as a JSON list."""
-    return [_named(entry) for entry in json.loads(text)]
+    """Calls as a JSON list; or, of newer models, each as a name (and a silent special token) before its arguments."""
+    if text.startswith("["):
+        return [_named(entry) for entry in json.loads(text)]
+    found = [part.partition("{") for part in text.split(MISTRAL.opener)]
+    return [(name.strip(), json.dumps(json.loads(brace + rest), ensure_ascii=False)) for name, brace, rest in found]
 
 
 def read_objects(text: str) -> list[Named]:
@@ -191,10 +196,11 @@ class ToolWatch:
         before, opener, after = self._held.partition(self.form.opener)
         if opener:
             self._inside, self._held = True, after
-            return before.rstrip() if not before.strip() else before
-        keep = overlap(self._held, self.form.opener)
-        self._held = before[len(before) - keep :]
-        return before[: len(before) - keep]
+            return before.rstrip()
+        # White space waits, too: before a call it belongs to the call.
+        shown = before[: len(before) - overlap(before, self.form.opener)].rstrip()
+        self._held = before[len(shown) :]
+        return shown
 
     def _calls(self, body: str) -> tuple[ToolCall, ...]:
         try:

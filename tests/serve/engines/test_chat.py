@@ -58,3 +58,20 @@ def test_templates_are_found_where_models_keep_them(tmp_path: Path) -> None:
 def test_tojson_and_dates_work_as_models_expect() -> None:
     render = compile_template("{{ messages | tojson }}{{ strftime_now('%Y')[:2] }}", (), {})
     assert render(HELLO) == json.dumps(HELLO) + "20"
+
+
+def test_a_second_template_is_for_tools(tmp_path: Path) -> None:
+    config = {"chat_template": [{"name": "default", "template": "plain"}, {"name": "tool_use", "template": "tools"}]}
+    assert (read_template(tmp_path, config), read_template(tmp_path, config, with_tools=True)) == ("plain", "tools")
+    (tmp_path / "additional_chat_templates").mkdir()
+    (tmp_path / "additional_chat_templates" / "tool_use.jinja").write_text("more tools")
+    assert (read_template(tmp_path, config), read_template(tmp_path, config, with_tools=True)) == (
+        "plain",
+        "more tools",
+    )
+
+
+def test_what_templates_of_training_hold_is_understood() -> None:
+    template = "{% for m in messages %}{% if loop.last %}{% break %}{% endif %}{% generation %}{{ m.content }}{% endgeneration %}{% endfor %}"
+    messages = [{"role": "user", "content": "one"}, {"role": "user", "content": "two"}]
+    assert compile_template(template, (), {})(messages) == "one"
