@@ -80,6 +80,13 @@ class Config:
         value = self.get(name)
         return tuple(str(one) for one in value) if isinstance(value, list | tuple) else ()
 
+    def places(self, name: str) -> frozenset[int]:
+        """A list of the numbers of layers, empty where it is none."""
+        value = self.get(name)
+        return (
+            frozenset(one for one in value if isinstance(one, int)) if isinstance(value, list | tuple) else frozenset()
+        )
+
     def part(self, *names: str) -> Config | None:
         """The first of these that is an object."""
         return next((Config(self.values[one]) for one in names if isinstance(self.values.get(one), Mapping)), None)

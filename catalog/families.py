@@ -177,7 +177,7 @@ def _jamba(text: Config) -> tuple[Layer, ...]:
 
 
 def _bamba(text: Config) -> tuple[Layer, ...]:
-    places, state = text.get("attn_layer_indices") or (), _mamba2_state(text)
+    places, state = text.places("attn_layer_indices"), _mamba2_state(text)
     return tuple(attention(text) if at in places else state for at in range(text.whole("num_hidden_layers")))
 
 
@@ -221,7 +221,7 @@ def _delta(text: Config) -> tuple[Layer, ...] | None:
 
 def _lfm2(text: Config) -> tuple[Layer, ...] | None:
     """Short convolutions, and attention where ``layer_types`` or ``full_attn_idxs`` says so."""
-    places = text.get("full_attn_idxs") or ()
+    places = text.places("full_attn_idxs")
     count = text.whole("num_hidden_layers")
     kinds = tuple("full_attention" if at in places else "conv" for at in range(count))
     if not layer_types(text) and not places:

@@ -58,6 +58,8 @@ def predict(
     wish = wish or Wish()
     if wish.dtype not in DTYPES:
         raise ValidationException(f"There is no dtype {wish.dtype}.", hint=f"one of {', '.join(DTYPES)}")
+    if wish.context < 0 or wish.concurrency < 1 or wish.adapters < 0 or wish.rank < 1:
+        raise ValidationException(f"Nobody can be given {wish}.", hint="context, concurrency, adapters and rank count")
     shape = read_architecture(config)
     size = SIZES[shape.dtype]
     weights = headers if isinstance(headers, Weights) else count_weights(headers) if headers else None

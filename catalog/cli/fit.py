@@ -169,7 +169,7 @@ def add_wish(parser: ArgumentParser) -> None:
         "--dtype", choices=DTYPES, default="auto",
         help="The type to calculate in, or of a quantised copy (auto: as stored).",
     )  # fmt: skip
-    parser.add_argument("--adapters", type=int, default=0, metavar="N", help="LoRA adapters at the same time (0).")
+    parser.add_argument("--adapters", type=positive, default=0, metavar="N", help="LoRA adapters at the same time (0).")
     parser.add_argument("--adapter-rank", type=positive, default=16, metavar="N", help="Their largest rank (16).")
     parser.add_argument("--gpu-memory", type=size, metavar="SIZE", help="As if there were a GPU of 24GB, say.")
     parser.add_argument("--gpus", type=positive, metavar="N", help="With --gpu-memory: as if there were several.")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -16,7 +18,8 @@ from catalog.machine import Gpu, Machine
 from catalog.memory import cache_bytes, token_bytes
 from catalog.parameters import weights_by_config
 from catalog.plans import Wish
-from catalog.weights import Weights
+from catalog.weights import Weights, WeightsError
+from promptflow.exceptions import ValidationException
 
 FILES = sorted((Path(__file__).parent / "architectures").glob("*.json"))
 NAMES = [file.stem for file in FILES]
@@ -141,6 +144,35 @@ def test_nothing_is_said_to_fit_that_does_not(name: str, memory: int) -> None:
 def test_absurd_numbers_are_clear_errors(change: dict[str, Any], said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         read_architecture({**told("llama_8b")["config"], **change})
+
+
+JUNK = [None, 0, -1, 3, 1.5, float("nan"), float("inf"), "x", [], [1, 2], ["full_attention"], {"a": 1}, True, 10**30]
+EXTRA = [
+    "text_config",
+    "quantization_config",
+    "layer_types",
+    "sliding_window",
+    "vision_config",
+    "attn_config",
+    "head_dim",
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_junk_in_a_config_is_more_than_an_error(name: str) -> None:
+    random = Random(name)
+    config = told(name)["config"]
+    machine = Machine(64 * GB, 60 * GB, 8, (Gpu("a GPU", 24 * GB, 24 * GB, (8, 9)),) * 2)
+    for key in [*config, *EXTRA]:
+        with contextlib.suppress(ConfigError, WeightsError):
+            fit = predict({**config, key: random.choice(JUNK)}, Weights(GB, True, {"BF16": GB // 2}), machine)
+            assert all(plan.weights < plan.needed <= plan.available for plan in fit.plans if plan.fits)
+
+
+@pytest.mark.parametrize("wish", [Wish(context=-1), Wish(concurrency=0), Wish(adapters=-4), Wish(dtype="int3")])
+def test_wishes_that_nobody_can_have(wish: Wish) -> None:
+    with pytest.raises(ValidationException):
+        predict(told("llama_8b")["config"], None, Machine(GB, GB, 1), wish)
 
 
 def test_a_family_that_is_not_known_never_fits() -> None:
