@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from promptflow.exceptions import UserErrorException
-from serve.engines.base import AdapterNotFoundError, Engine, EngineClosedError, EngineFailedError
+from serve.engines.base import AdapterNotFoundError, Engine, EngineClosedError
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -121,8 +121,9 @@ class Router:
             if adapter and adapter not in engine.adapters:
                 await self._load_adapter(slot, engine, adapter)
             yield Use(f"{slot.served.name}@{adapter}" if adapter else slot.served.name, engine, adapter)
-        except (EngineClosedError, EngineFailedError):
-            slot.leaving = slot.leaving or slot.engine is engine  # the next request gets a new one
+        except EngineClosedError:
+            # It is gone for good: the next request gets a new one. After an EngineFailedError it goes on by itself.
+            slot.leaving = slot.leaving or slot.engine is engine
             raise
         finally:
             await self._leave(slot)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from serve.engines.base import AdapterNotFoundError, Engine, EngineFailedError, Piece, Request
+from serve.engines.base import AdapterNotFoundError, Engine, EngineClosedError, EngineFailedError, Piece, Request
 from serve.router import Budget, NoRoomError, NotServedError, Router, Served
 
 
@@ -159,18 +159,22 @@ def test_a_failed_load_is_told_and_tried_again() -> None:
     run(work)
 
 
-def test_an_engine_that_died_is_replaced_once_its_requests_are_over() -> None:
-    log: list[str] = []
+@pytest.mark.parametrize(
+    ("error", "log"), [(EngineClosedError("it is gone"), ["+a", "-a", "+a"]), (EngineFailedError("this one"), ["+a"])]
+)
+def test_an_engine_that_is_gone_is_replaced_once_its_requests_are_over(error: Exception, log: list[str]) -> None:
+    """One that only failed at an answer looks after itself."""
+    noted: list[str] = []
 
     async def work() -> None:
-        router = router_of(log, {"a": 1})
-        with pytest.raises(EngineFailedError):
+        router = router_of(noted, {"a": 1})
+        with pytest.raises(type(error)):
             async with router.use("a"):
-                raise EngineFailedError("it died")
+                raise error
         await router.preload("a")
 
     run(work)
-    assert log == ["+a", "-a", "+a"]
+    assert noted == log
 
 
 def test_names_lead_to_models_and_adapters(tmp_path: Path) -> None:
