@@ -8,6 +8,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from catalog.local import LocalModels
 from catalog.mirror.access import Gate, Tokens, refusal
@@ -39,6 +40,7 @@ def create_app(workspace: Workspace, models: LocalModels | None = None, hosts: S
     app.add_exception_handler(PromptflowException, _on_own_error)
     app.add_exception_handler(HTTPException, _on_http_error)
     app.add_exception_handler(RequestValidationError, _on_bad_request)
+    app.add_exception_handler(ClientDisconnect, _on_hang_up)
     return app
 
 
@@ -51,6 +53,10 @@ async def _on_own_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, PromptflowException)
     hint = f" {error.hint}" if error.hint else ""
     return refusal(error.http_status, f"{error.message}{hint}")
+
+
+async def _on_hang_up(request: Request, error: Exception) -> JSONResponse:
+    return refusal(400, "The request ended before its body did.")  # nobody is there to read it
 
 
 async def _on_http_error(request: Request, error: Exception) -> JSONResponse:

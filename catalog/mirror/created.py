@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Mapping
 
 from catalog.mirror.registered import OWNER, Registered
-from catalog.mirror.repo import MAIN, Commit, Repo, RepoNotFoundError, RevisionNotFoundError
+from catalog.mirror.repo import MAIN, Commit, Refs, Repo, RepoNotFoundError, RevisionNotFoundError
 from promptflow.workspace.clock import now_text
 
 _NOTHING = "0" * 40
@@ -37,10 +37,13 @@ class Created:
         if revision not in (MAIN, _NOTHING):
             raise RevisionNotFoundError(id, revision)
         commit = Commit(_NOTHING, "Nothing is here yet", self._made[kind, name])
-        return Repo(kind, f"{OWNER}/{name}", commit, {}, {MAIN: _NOTHING})
+        return Repo(kind, f"{OWNER}/{name}", commit, {})
 
-    def all(self, kind: str) -> Iterator[Repo]:
-        yield from ()
+    def refs(self, kind: str, id: str) -> Refs:
+        return Refs({MAIN: self.find(kind, id, MAIN).sha})
+
+    def heads(self, kind: str) -> Mapping[str, Hashable]:
+        return {}  # nothing to be found yet
 
     def commits(self, kind: str, id: str, revision: str) -> list[Commit]:
         return [self.find(kind, id, revision).commit]

@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from catalog.mirror.facts import Facts
-from catalog.mirror.repo import MODELS, Commit, Entry, EntryNotFoundError, Repo, pointer
+from catalog.mirror.repo import MODELS, Commit, Entry, EntryNotFoundError, Refs, Repo, pointer
 
 
-def info(repo: Repo, facts: Facts, *, blobs: bool = False, files: bool = True) -> dict[str, Any]:
+def info(repo: Repo, facts: Facts, *, blobs: bool = False) -> dict[str, Any]:
     """A model or a data set. ``blobs``: with sizes and hashes of the files."""
     found: dict[str, Any] = {
         "_id": hashlib.sha256(f"{repo.kind}/{repo.id}".encode()).hexdigest()[:24],
@@ -37,8 +37,7 @@ def info(repo: Repo, facts: Facts, *, blobs: bool = False, files: bool = True) -
         found |= {"safetensors": facts.weights} if facts.weights else {}
     else:
         found["description"] = repo.card or None
-    if files:
-        found["siblings"] = [_sibling(entry, blobs) for _, entry in sorted(repo.entries.items())]
+    found["siblings"] = [_sibling(entry, blobs) for _, entry in sorted(repo.entries.items())]
     return found
 
 
@@ -105,14 +104,10 @@ def _expanded(repo: Repo, item: dict[str, Any], expand: bool) -> dict[str, Any]:
     return {**item, "lastCommit": {"id": repo.sha, "title": repo.commit.title, "date": _date(repo.commit.date)}}
 
 
-def refs(repo: Repo) -> dict[str, Any]:
+def refs(found: Refs) -> dict[str, Any]:
     """Branches and tags."""
-    return {
-        "branches": _refs("heads", repo.branches),
-        "tags": _refs("tags", repo.tags),
-        "converts": [],
-        "pullRequests": [],
-    }
+    branches, tags = _refs("heads", found.branches), _refs("tags", found.tags)
+    return {"branches": branches, "tags": tags, "converts": [], "pullRequests": []}
 
 
 def _refs(kind: str, named: Mapping[str, str]) -> list[dict[str, str]]:

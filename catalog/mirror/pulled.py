@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Hashable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from catalog.mirror.repo import (
     MODELS,
     Commit,
     Entry,
+    Refs,
     Repo,
     RepoNotFoundError,
     RevisionNotFoundError,
@@ -34,15 +35,19 @@ class Pulled:
 
     def find(self, kind: str, id: str, revision: str) -> Repo:
         model = self._model(kind, id, revision)
-        here = self.models.revisions(id)
-        branches = {name: other.sha for other in here for name in other.refs}
-        branches.setdefault(MAIN, self._model(kind, id, MAIN).sha)
-        return Repo(kind, id, _commit(model), {file.name: _entry(file) for file in model.files}, branches)
+        return Repo(kind, id, _commit(model), {file.name: _entry(file) for file in model.files})
 
-    def all(self, kind: str) -> Iterator[Repo]:
-        if kind == MODELS:
-            for id in dict.fromkeys(model.id for model in self.models.list()):
-                yield self.find(kind, id, MAIN)
+    def refs(self, kind: str, id: str) -> Refs:
+        main = self._model(kind, id, MAIN)
+        named = {name: other.sha for other in self.models.revisions(id) for name in other.refs}
+        return Refs({MAIN: main.sha, **named})
+
+    def heads(self, kind: str) -> Mapping[str, Hashable]:
+        found: dict[str, tuple[Hashable, ...]] = {}
+        for model in self.models.list() if kind == MODELS else ():
+            state = model.sha, model.refs, len(model.files), model.updated
+            found[model.id] = (*found.get(model.id, ()), state)
+        return found
 
     def commits(self, kind: str, id: str, revision: str) -> list[Commit]:
         first = self._model(kind, id, revision)

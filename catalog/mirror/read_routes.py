@@ -14,6 +14,7 @@ from catalog.mirror import describe
 from catalog.mirror.access import Token
 from catalog.mirror.facts import KnownFacts
 from catalog.mirror.files import file_response
+from catalog.mirror.listing import Listing
 from catalog.mirror.paths import both, plain_id, plain_kind, plain_revision, slashes, small_body
 from catalog.mirror.repo import DATASETS, MODELS, Mirror, MirrorError, Repo
 from catalog.mirror.search import next_link, page, parse_cursor, parse_query
@@ -25,6 +26,7 @@ def read_routes(mirror: Mirror, facts: KnownFacts) -> APIRouter:
     """The routes of a mirror that change nothing."""
     router = APIRouter()
     get, post = router.get, router.post
+    listing = Listing(mirror, facts)
     main, at = Depends(_main(mirror)), Depends(_at(mirror))
 
     @get("/health")
@@ -42,13 +44,12 @@ def read_routes(mirror: Mirror, facts: KnownFacts) -> APIRouter:
     @get("/api/{kind}")
     def search(kind: str, request: Request, full: bool = False) -> JSONResponse:
         asked = parse_query(request.query_params.multi_items())
-        every = [describe.info(repo, facts.of(repo), files=full) for repo in mirror.all(plain_kind(kind))]
-        found, following = page(asked, every)
+        found, following = page(asked, listing.all(plain_kind(kind), files=full))
         return _paged(request, found, following)
 
     @both(get, "/refs")
-    def refs(repo: Repo = main) -> dict[str, Any]:
-        return describe.refs(repo)
+    def refs(kind: str, name: str, org: str = "") -> dict[str, Any]:
+        return describe.refs(mirror.refs(plain_kind(kind), plain_id(org, name)))
 
     @both(get, "/auth-check")
     def auth_check(repo: Repo = main) -> dict[str, str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Hashable, Mapping
 from pathlib import Path
 
 from catalog.aliases import Aliases
@@ -21,6 +21,7 @@ from catalog.mirror.repo import (
     MODELS,
     Commit,
     Entry,
+    Refs,
     Repo,
     RepoNotFoundError,
     RevisionNotFoundError,
@@ -45,18 +46,21 @@ class Registered:
 
     def find(self, kind: str, id: str, revision: str) -> Repo:
         asset = self.asset(kind, id, revision)
-        aliases = Aliases(self.assets[kind]).of(asset.name)
-        shas = {one.version: commit_sha(one) for one in self.versions(kind, asset.name)}
-        branches = {alias: shas[version] for alias, version in aliases.items() if version in shas}
-        branches[MAIN] = commit_sha(self._newest(kind, id))
         entries = {file.path: self._entry(asset, file) for file in self.registry.files(asset)}
         labels = tuple(key if value in ("", "true") else f"{key}:{value}" for key, value in asset.tags.items())
         card = str(asset.details.get("card") or asset.description or "")
-        return Repo(kind, f"{OWNER}/{asset.name}", _commit(asset), entries, branches, shas, labels, card)
+        return Repo(kind, f"{OWNER}/{asset.name}", _commit(asset), entries, labels, card)
 
-    def all(self, kind: str) -> Iterator[Repo]:
-        for asset in self.assets[kind].every():
-            yield self.find(kind, asset.name, MAIN)
+    def refs(self, kind: str, id: str) -> Refs:
+        newest = self._newest(kind, id)
+        tags = {one.version: commit_sha(one) for one in self.versions(kind, newest.name)}
+        aliases = Aliases(self.assets[kind]).of(newest.name)
+        branches = {alias: tags[version] for alias, version in aliases.items() if version in tags}
+        return Refs({**branches, MAIN: commit_sha(newest)}, tags)
+
+    def heads(self, kind: str) -> Mapping[str, Hashable]:
+        assets = self.assets[kind].every()
+        return {f"{OWNER}/{asset.name}": (asset.version, asset.digest, asset.updated) for asset in assets}
 
     def commits(self, kind: str, id: str, revision: str) -> list[Commit]:
         first = self.asset(kind, id, revision)

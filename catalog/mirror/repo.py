@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from promptflow.exceptions import UserErrorException
 
 MODELS, DATASETS = "models", "datasets"
 MAIN = "main"
+_Found = TypeVar("_Found")
 LARGE = 1 << 20  # bytes; larger files are LFS files: known by their sha256, and uploaded by themselves
 
 
@@ -66,14 +68,12 @@ class Commit:
 
 @dataclass(frozen=True)
 class Repo:
-    """A model or a data set at one commit. ``branches`` and ``tags``: name to commit."""
+    """A model or a data set at one commit."""
 
     kind: str
     id: str
     commit: Commit
     entries: Mapping[str, Entry]
-    branches: Mapping[str, str] = field(default_factory=dict)
-    tags: Mapping[str, str] = field(default_factory=dict)
     labels: tuple[str, ...] = ()  # what the workspace calls tags
     card: str = ""  # where it is not a README.md among the files
 
@@ -87,14 +87,25 @@ class Repo:
         return self.entries[path]
 
 
+@dataclass(frozen=True)
+class Refs:
+    """Names of commits."""
+
+    branches: Mapping[str, str]
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
 class Source(Protocol):
     """Where repos come from."""
 
     def find(self, kind: str, id: str, revision: str) -> Repo:
         """RepoNotFoundError or RevisionNotFoundError if it is not here."""
 
-    def all(self, kind: str) -> Iterator[Repo]:
-        """Each repo at ``main``."""
+    def heads(self, kind: str) -> Mapping[str, Hashable]:
+        """The id of each repo, and something that changes when it does."""
+
+    def refs(self, kind: str, id: str) -> Refs:
+        """RepoNotFoundError if it is not here."""
 
     def commits(self, kind: str, id: str, revision: str) -> list[Commit]:
         """The commit of ``revision`` and those before it, newest first."""
@@ -107,24 +118,24 @@ class Mirror:
         self.sources = sources
 
     def find(self, kind: str, id: str, revision: str = MAIN) -> Repo:
-        return self._source(kind, id).find(kind, id, revision)
+        return self._first(id, lambda source: source.find(kind, id, revision))
 
-    def all(self, kind: str) -> Iterator[Repo]:
-        for source in self.sources:
-            yield from source.all(kind)
+    def refs(self, kind: str, id: str) -> Refs:
+        return self._first(id, lambda source: source.refs(kind, id))
 
     def commits(self, kind: str, id: str, revision: str) -> list[Commit]:
-        return self._source(kind, id).commits(kind, id, revision)
+        return self._first(id, lambda source: source.commits(kind, id, revision))
 
-    def _source(self, kind: str, id: str) -> Source:
+    def heads(self, kind: str) -> Mapping[str, Hashable]:
+        found: dict[str, Hashable] = {}
+        for source in reversed(self.sources):
+            found |= source.heads(kind)
+        return found
+
+    def _first(self, id: str, ask: Callable[[Source], _Found]) -> _Found:
         for source in self.sources:
-            try:
-                source.find(kind, id, MAIN)
-            except RevisionNotFoundError:
-                return source
-            except RepoNotFoundError:
-                continue
-            return source
+            with contextlib.suppress(RepoNotFoundError):
+                return ask(source)
         raise RepoNotFoundError(id)
 
 

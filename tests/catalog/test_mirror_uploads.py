@@ -6,12 +6,15 @@ import base64
 import hashlib
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -203,6 +206,21 @@ def test_addresses_for_uploads_are_signed(client: httpx.Client, url: str) -> Non
     oid = hashlib.sha256(BIG).hexdigest()
     for query in ("size=3&until=9999999999&signature=0", "size=3", f"size={len(BIG)}&until=1&signature=é"):
         assert httpx.put(f"{url}/api/lfs/{oid}?{query}", content=BIG).status_code in (400, 403)
+
+
+def test_an_upload_that_hangs_up_leaves_nothing(client: httpx.Client, url: str, workspace: Workspace) -> None:
+    oid, place = hashlib.sha256(BIG).hexdigest(), urlsplit(url)
+    wanted = {"operation": "upload", "objects": [{"oid": oid, "size": len(BIG)}]}
+    answer = client.post("/workspace/mine.git/info/lfs/objects/batch", json=wanted).json()
+    target = answer["objects"][0]["actions"]["upload"]["href"].removeprefix(url)
+    with socket.create_connection((place.hostname, place.port)) as connection:
+        head = f"PUT {target} HTTP/1.1\r\nHost: {place.netloc}\r\nContent-Length: {len(BIG)}\r\n\r\n"
+        connection.sendall(head.encode() + BIG[: 2 << 20])
+        while not (folder := workspace.home / "uploads").is_dir() or not any(folder.iterdir()):
+            time.sleep(0.01)
+    while any(folder.iterdir()):
+        time.sleep(0.01)
+    assert send(client, BIG).status_code == 200
 
 
 def test_a_full_disk_is_told_before_anything_is_sent(client: httpx.Client) -> None:
