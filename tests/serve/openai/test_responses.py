@@ -39,13 +39,14 @@ ROWS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("row", ROWS)
 def test_a_response(client: Any, model: str, row: str) -> None:
-    asked = {"model": model, "max_output_tokens": 48, **ROWS[row]}
+    limit = 300 if row in ("json_schema", "tool") else 48
+    asked = {"model": model, "max_output_tokens": limit, **ROWS[row]}
     answer = checked(client.responses.create(**asked))
     assert answer.status in ("completed", "incomplete") and answer.output
     assert answer.usage.total_tokens == answer.usage.input_tokens + answer.usage.output_tokens
-    if row == "json_schema" and answer.status == "completed":
+    if row == "json_schema":
         assert {*json.loads(answer.output_text)} == {"kind", "sure"}
-    if row == "tool" and answer.status == "completed":
+    if row == "tool":
         assert [item.name for item in answer.output if item.type == "function_call"] == ["look"]
     if row == "logprobs":
         assert answer.output[0].content[0].logprobs
