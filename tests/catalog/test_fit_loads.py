@@ -46,6 +46,9 @@ SHAPES = {
               "num_key_value_heads": 4, "vocab_size": 32000, "max_position_embeddings": 4096},
     "qwen3": {"hidden_size": 512, "intermediate_size": 1536, "num_hidden_layers": 12, "num_attention_heads": 8,
               "num_key_value_heads": 8, "head_dim": 128, "vocab_size": 16000, "max_position_embeddings": 4096},
+    "qwen3_moe": {"hidden_size": 512, "intermediate_size": 1024, "num_hidden_layers": 6, "num_attention_heads": 8,
+                  "num_key_value_heads": 2, "head_dim": 64, "vocab_size": 16000, "max_position_embeddings": 4096,
+                  "num_experts": 32, "num_experts_per_tok": 4, "moe_intermediate_size": 384},
     "gemma3_text": {"hidden_size": 512, "intermediate_size": 2048, "num_hidden_layers": 8, "num_attention_heads": 8,
                "num_key_value_heads": 4, "head_dim": 64, "vocab_size": 16000, "max_position_embeddings": 4096,
                "sliding_window": 256},
@@ -85,5 +88,5 @@ def test_a_real_load_takes_no_more_than_was_predicted(tmp_path: Path, family: st
     # Positions and such are computed, and not in the file: a few kilobytes.
     assert 0 <= weights - plan.weights < 100_000
     assert cache <= plan.cache
-    assert peak <= plan.needed < 2 * peak
+    assert peak <= plan.needed < 1.7 * peak
     print(family, context, rows, f"predicted {plan.needed >> 20} MiB, took {peak >> 20} MiB")
