@@ -37,12 +37,15 @@ def main() -> None:
     parser.add_argument("--model", type=Path, help="a model folder; by default one with random weights is made")
     parser.add_argument("--hidden", type=int, default=256, help="the width of the model that is made")
     parser.add_argument("--layers", type=int, default=4)
+    parser.add_argument("--vocabulary", type=int, default=493)
     parser.add_argument("--rows", type=int, default=16)
     parser.add_argument("--tokens", type=int, default=64)
     parser.add_argument("--repetitions", type=int, default=3)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
-        folder = arguments.model or made(Path(place) / "model", arguments.hidden, arguments.layers)
+        folder = arguments.model or made(
+            Path(place) / "model", arguments.hidden, arguments.layers, arguments.vocabulary
+        )
         measure(folder, Path(place), arguments.rows, arguments.tokens, arguments.repetitions)
 
 
@@ -151,13 +154,13 @@ def bare_manager(folder: Path, prompts: list[str], tokens: int) -> Callable[[], 
     return run
 
 
-def made(folder: Path, hidden: int, layers: int) -> Path:
+def made(folder: Path, hidden: int, layers: int, vocabulary: int) -> Path:
     """A llama of this size that never ends by itself, with the tiny tokenizer."""
     tiny_models.decoder(folder)
     config = transformers.AutoConfig.from_pretrained(folder)
     config.update({"hidden_size": hidden, "intermediate_size": 4 * hidden, "num_hidden_layers": layers,
                    "num_attention_heads": hidden // 32, "num_key_value_heads": hidden // 64,
-                   "max_position_embeddings": 4096, "eos_token_id": None})  # fmt: skip
+                   "max_position_embeddings": 4096, "eos_token_id": None, "vocab_size": vocabulary})  # fmt: skip
     torch.manual_seed(0)
     transformers.AutoModelForCausalLM.from_config(config).save_pretrained(folder)
     (folder / "generation_config.json").write_text('{"do_sample": false}')

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sys
 from importlib.util import find_spec
 
 from benchmarks.bench import Bench
@@ -35,18 +36,21 @@ def faults(bench: Bench) -> list[Figure]:
     with model(LATENCY) as quick:
         other = Bench(quick, work=bench.work / "faults")
         for kills, setting in SETTINGS:
-            tallies.append(Killer(other, setting, kills, random.Random(SEED)).tally())
+            tallies.append(_told(Killer(other, setting, kills, random.Random(SEED)).tally()))
         if find_spec("ray") is not None:
             with ray_nodes() as nodes:
                 other.env.update(nodes.environment)
                 for kills, setting in RAY_SETTINGS:
-                    tallies.append(Killer(other, setting, kills, random.Random(SEED), nodes).tally())
+                    tallies.append(_told(Killer(other, setting, kills, random.Random(SEED), nodes).tally()))
     return [_figure(tally) for tally in tallies]
 
 
+def _told(tally: Tally) -> Tally:
+    print(f"  {tally.kills} kills of {tally.setting.name}", *tally.troubles, sep="\n    ", file=sys.stderr, flush=True)
+    return tally
+
+
 def _figure(tally: Tally) -> Figure:
-    for trouble in tally.troubles:
-        print(trouble)
     lines = f"{tally.lost} lost, {tally.duplicate} duplicate, {tally.wrong} wrong of {tally.lines:,} lines"
     return Figure(
         f"{tally.kills} kills of {tally.setting.name}, {tally.runs} runs", lines,

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from benchmarks.model import ROOT
+
+_PATIENCE = 120.0  # seconds for one command
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,7 @@ class Nodes:
 @contextmanager
 def ray_nodes() -> Iterator[Nodes]:
     process = subprocess.Popen(
-        [sys.executable, "-P", str(ROOT / "tests/ray_cluster.py")], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        [sys.executable, "-P", str(ROOT / "benchmarks/ray_cluster.py")], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL, text=True,
     )  # fmt: skip
     assert process.stdin is not None and process.stdout is not None
@@ -51,7 +54,12 @@ def ray_nodes() -> Iterator[Nodes]:
 
 def _answer(process: subprocess.Popen[str], begins: str) -> str:
     assert process.stdout is not None
-    for line in process.stdout:  # between things that Ray says
-        if line.startswith(begins):
-            return line
+    watchdog = threading.Timer(_PATIENCE, process.kill)
+    watchdog.start()
+    try:
+        for line in process.stdout:  # between things that Ray says
+            if line.startswith(begins):
+                return line
+    finally:
+        watchdog.cancel()
     raise RuntimeError("the Ray nodes have ended")
