@@ -167,11 +167,10 @@ def _transformers(
     base = replace(base, weights=held, runtime=runtime, adapters=adapter_bytes(shape, wish.adapters, wish.rank, size))
     if shape.layers == ():
         return _encoder(base, shape, wish)
-    plain = replace(shape, layers=tuple(_whole(layer) for layer in shape.layers or ()))
 
     def fill(context: int, rows: int) -> Plan:
         tokens = _cpu_tokens(context) + SPARE if on_cpu else rows * (context + 2 * TORCH_PAGE) + SPARE
-        cache = cache_bytes(plain, tokens, size, ahead=ahead)
+        cache = cache_bytes(shape, tokens, size, ahead=ahead)
         active = activation_bytes(shape, ahead, rows, size) + scores_bytes(ahead, tokens, size)
         return replace(base, context=context, concurrency=rows, cache=cache, activations=active)
 
@@ -199,14 +198,11 @@ def _cannot_here(shape: Architecture, wish: Wish) -> str:
         return f"weights in {stored} need vLLM"
     if shape.layers and (shape.senses or any(not isinstance(layer, Attention) for layer in shape.layers)):
         return "it answers one at a time there; how much that takes is not known"
+    if any(getattr(layer, "window", 0) for layer in shape.layers or ()):
+        return "windows were seen to take more there than can be predicted"
     if shape.layers and shape.family not in PAGED:
         return f"the family {shape.family} was not tried there"
     return ""
-
-
-def _whole(layer: Any) -> Any:
-    """Without its window: pages are not given back here."""
-    return replace(layer, window=0) if getattr(layer, "window", 0) else layer
 
 
 def onnx_cpu(shape: Architecture, file: int, machine: Machine, wish: Wish) -> Plan:

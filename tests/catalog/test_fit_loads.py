@@ -49,9 +49,6 @@ SHAPES = {
     "qwen3_moe": {"hidden_size": 512, "intermediate_size": 1024, "num_hidden_layers": 6, "num_attention_heads": 8,
                   "num_key_value_heads": 2, "head_dim": 64, "vocab_size": 16000, "max_position_embeddings": 4096,
                   "num_experts": 32, "num_experts_per_tok": 4, "moe_intermediate_size": 384},
-    "gemma3_text": {"hidden_size": 512, "intermediate_size": 2048, "num_hidden_layers": 8, "num_attention_heads": 8,
-               "num_key_value_heads": 4, "head_dim": 64, "vocab_size": 16000, "max_position_embeddings": 4096,
-               "sliding_window": 256},
 }  # fmt: skip
 
 
