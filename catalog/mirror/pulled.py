@@ -55,13 +55,15 @@ class Pulled:
         return [_commit(model) for model in (first, *older)]
 
     def _model(self, kind: str, id: str, revision: str) -> LocalModel:
+        if kind != MODELS:
+            raise RepoNotFoundError(id)
         try:
-            if kind != MODELS or not self.models.revisions(id):
-                raise RepoNotFoundError(id)
             return self.models.get(id, None if revision == MAIN else revision)
-        except ValidationException as error:
+        except ValidationException as error:  # no name of a model
             raise RepoNotFoundError(id) from error
         except NotPulledError as error:
+            if not self.models.revisions(id):
+                raise RepoNotFoundError(id) from error
             raise RevisionNotFoundError(id, revision) from error
 
 
