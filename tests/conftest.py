@@ -51,12 +51,15 @@ def postgresql() -> Iterator[Server]:
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def database_url(request: pytest.FixtureRequest, home: Path) -> str:
+def database_url(request: pytest.FixtureRequest, home: Path) -> Iterator[str]:
     """The url of an empty database, once of each kind."""
     if request.param == "sqlite":
-        return f"sqlite:///{home / 'workspace.sqlite'}"
+        yield f"sqlite:///{home / 'workspace.sqlite'}"
+        return
     server: Server = request.getfixturevalue("postgresql")
-    return server.new_database()
+    url = server.new_database()
+    yield url
+    server.drop(url)
 
 
 @pytest.fixture
