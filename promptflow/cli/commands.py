@@ -96,6 +96,16 @@ COMMANDS: dict[str, Group | Verb] = {
             "delete": Verb("catalog.cli.model:DELETE", "Delete a version and its files for good."),
         },
     ),
+    "index": Group(
+        "Vector indexes of your texts, for flows that look things up.",
+        {
+            "create": Verb("promptflow.cli.index:CREATE", "Make a vector index of files."),
+            "list": Verb("promptflow.cli.index:LIST", "List the vector indexes of the workspace."),
+            "show": Verb("promptflow.cli.index:SHOW", "Show what an index was made of, and with which model."),
+            "query": Verb("promptflow.cli.index:QUERY", "Find the pieces of an index that are nearest to a text."),
+            "delete": Verb("promptflow.cli.index:DELETE", "Delete an index."),
+        },
+    ),
     "cache": Group(
         "The results of nodes that are kept for later runs.",
         {

@@ -158,6 +158,41 @@ BUILTIN_TOOLS: dict[str, Meta] = {
             "input": _input("string"),
         },
     },
+    "promptflow_vectordb.tool.common_index_lookup.search": {
+        "name": "Index Lookup",
+        "description": "Find the texts of an index that are nearest to a question.",
+        "type": "python",
+        "module": "promptflow_vectordb.tool.common_index_lookup",
+        "function": "search",
+        "inputs": {
+            "mlindex_content": _input("string"),
+            "queries": _input("object"),
+            "top_k": _input("int", default=3),
+            "query_type": _input("string", default="Vector"),
+        },
+    },
+    "promptflow_vectordb.tool.vector_index_lookup.VectorIndexLookup.search": {
+        "name": "Vector Index Lookup",
+        "description": "Find the texts of an index that are nearest to a text or vector.",
+        "type": "python",
+        "module": "promptflow_vectordb.tool.vector_index_lookup",
+        "class_name": "VectorIndexLookup",
+        "function": "search",
+        "inputs": {
+            "path": _input("string"),
+            "query": _input("list", "string"),
+            "top_k": _input("int", default=3),
+        },
+    },
+    "promptflow_vectordb.tool.faiss_index_lookup.FaissIndexLookup.search": {
+        "name": "Faiss Index Lookup",
+        "description": "Find the texts of an index that are nearest to a vector.",
+        "type": "python",
+        "module": "promptflow_vectordb.tool.faiss_index_lookup",
+        "class_name": "FaissIndexLookup",
+        "function": "search",
+        "inputs": {"path": _input("string"), "vector": _input("list"), "top_k": _input("int", default=3)},
+    },
     "promptflow.tools.serpapi.SerpAPI.search": {
         "name": "Serp API",
         "description": "Search the web with SerpApi.",
@@ -200,6 +235,13 @@ _CALLABLES = {
     "promptflow.tools.openai_gpt4v.OpenAI.chat": "promptflow.llm.vision_providers:OpenAI.chat",
     "promptflow.tools.open_model_llm.OpenModelLLM.call": "promptflow.llm.open_model:OpenModelLLM.call",
     "promptflow.tools.embedding.embedding": "promptflow.llm.embedding:embedding",
+    "promptflow_vectordb.tool.common_index_lookup.search": "promptflow.index.lookup:search",
+    "promptflow_vectordb.tool.vector_index_lookup.VectorIndexLookup.search": (
+        "promptflow.index.lookup:VectorIndexLookup.search"
+    ),
+    "promptflow_vectordb.tool.faiss_index_lookup.FaissIndexLookup.search": (
+        "promptflow.index.lookup:FaissIndexLookup.search"
+    ),
     "promptflow.tools.serpapi.SerpAPI.search": "promptflow.llm.search:SerpAPI.search",
     "promptflow.tools.azure_content_safety.analyze_text": "promptflow.llm.content_safety:analyze_text",
     "promptflow.tools.aoai.AzureOpenAI.chat": "promptflow.llm.providers:AzureOpenAI.chat",

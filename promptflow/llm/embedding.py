@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from promptflow.connections.models import ServerlessConnection
+from promptflow.exceptions import LLMError
 from promptflow.llm import transport
 from promptflow.llm.calls import EMBEDDINGS, llm_span
 from promptflow.llm.endpoints import endpoint, is_azure, own_model
@@ -42,6 +43,18 @@ async def embedding(
         call.set_usage(answer.get("usage") or {})
         call.add_event("promptflow.embedding.embeddings", [{"embedding.vector": vector, "embedding.text": input}])
         return vector
+
+
+async def embeddings(connection: Any, texts: list[str], model: str) -> list[list[float]]:
+    """The vectors of several texts, in one request. It is no span of its own: the texts may be a whole library."""
+    target = await endpoint(connection, EMBEDDINGS, model)
+    serverless = isinstance(connection, ServerlessConnection)
+    form = "float" if serverless else "base64"
+    answer = await transport.post(target, {"input": texts, "model": model, "encoding_format": form})
+    data = sorted(answer["data"], key=lambda one: one["index"])
+    if len(data) != len(texts):
+        raise LLMError(f"The model '{model}' gave {len(data)} vectors for {len(texts)} texts.")
+    return [_floats(one["embedding"]) for one in data]
 
 
 def _floats(vector: list[float] | str) -> list[float]:

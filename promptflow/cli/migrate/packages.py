@@ -12,11 +12,12 @@ CLOUD_ONLY = {
     "pfazure": ("pfazure talks to an Azure ML workspace", _LOCAL_CLIENT),
     "promptflow.rag": (
         "promptflow-rag builds indexes in Azure ML",
-        "build the index with a library of your own and load it in a python tool",
+        "build the index with pf index create",
     ),
     "promptflow_vectordb": (
         "promptflow-vectordb is a closed package for Azure ML",
-        "replace its tools with a python tool that queries your index",
+        "make the index again with pf index create; the Index Lookup, Vector Index Lookup and Faiss Index Lookup tools "
+        "then take its name",
     ),
     "promptflow.parallel": ("promptflow-parallel is the driver of Azure ML parallel jobs", "use pf run create"),
 }

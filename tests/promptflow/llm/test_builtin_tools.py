@@ -20,6 +20,9 @@ IDS = [
     "promptflow.tools.open_model_llm.OpenModelLLM.call",
     "promptflow.tools.openai_gpt4v.OpenAI.chat",
     "promptflow.tools.serpapi.SerpAPI.search",
+    "promptflow_vectordb.tool.common_index_lookup.search",
+    "promptflow_vectordb.tool.faiss_index_lookup.FaissIndexLookup.search",
+    "promptflow_vectordb.tool.vector_index_lookup.VectorIndexLookup.search",
 ]
 
 
@@ -32,7 +35,7 @@ def test_what_a_tool_lists_is_what_its_function_takes(tool_id: str) -> None:
     meta = BUILTIN_TOOLS[tool_id]
     function = original(resolve(tool_id))
     parameters = inspect.signature(function).parameters
-    inputs = set(meta["inputs"]) - ({"connection"} if meta.get("class_name") else set())
+    inputs = set(meta["inputs"]) - ({"connection", "path"} if meta.get("class_name") else set())
     assert inputs <= set(parameters)
     assert tool_id == ".".join(filter(None, (meta["module"], meta.get("class_name"), meta["function"])))
     if meta["type"] == "custom_llm":
@@ -46,7 +49,9 @@ def test_the_lists_are_read_by_the_registry(tool_id: str) -> None:
 
 
 def test_nothing_of_ours_runs_from_the_folder_that_another_wheel_fills() -> None:
-    assert all(original(resolve(tool_id)).__module__.startswith("promptflow.llm.") for tool_id in IDS)
+    assert all(
+        original(resolve(tool_id)).__module__.startswith(("promptflow.llm.", "promptflow.index.")) for tool_id in IDS
+    )
 
 
 def test_an_unknown_id_is_an_error() -> None:
