@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from promptflow.client import PFClient
+from promptflow.llm import background
 from promptflow.workspace import Workspace
 from tests import tiny_models
 
@@ -74,3 +76,19 @@ def test_variants_on_two_adapters_share_one_process(here: Workspace, flow: Path)
     }
     assert len({tuple(texts) for texts in said.values()}) == 3, said
     assert [process.name for process in here.processes.list()] == ["engine tiny:1"]
+
+
+@pytest.mark.slow
+def test_an_index_of_an_embedding_model_on_this_machine(here: Workspace, tmp_path: Path) -> None:
+    from promptflow.index import create_index
+    from promptflow.index.lookup import look_up, open_index
+
+    encoder = tiny_models.encoder(tmp_path / "encoder")
+    facts = tmp_path / "facts.jsonl"
+    words = tiny_models.TEXT[0].lower().strip(".").split()  # the encoder knows no others
+    texts = [f"the {one} jumps over the {other}" for one, other in itertools.permutations(words[1:9], 2)]
+    facts.write_text("\n".join(json.dumps({"text": text}) for text in texts))
+    about, _ = create_index("facts", facts, here, model=str(encoder))
+    assert (about.model, about.dimensions, about.chunks) == (str(encoder), tiny_models.HIDDEN, len(texts))
+    ((best,),) = background.run(look_up(open_index("facts", here), [texts[42]], 1, here))
+    assert best["text"] == texts[42] and best["score"] == pytest.approx(1, abs=1e-3)
