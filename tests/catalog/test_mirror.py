@@ -11,7 +11,6 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 
 from catalog.registry import Registry
@@ -21,6 +20,7 @@ from tests import tiny_models
 from tests.catalog.mirror_server import pulled, serving
 
 hub = pytest.importorskip("huggingface_hub")
+httpx = pytest.importorskip("httpx")
 
 BIG = os.urandom((1 << 20) + 7)
 CARD = b"---\nlicense: apache-2.0\nlanguage: [en]\ntags: [tiny]\npipeline_tag: text-generation\n---\n# A model\n"

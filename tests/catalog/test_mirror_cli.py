@@ -9,13 +9,13 @@ import subprocess
 import sys
 from typing import Any
 
-import httpx
 import pytest
 
 from promptflow.cli.main import main
 from tests.catalog.mirror_server import pulled
 
 pytest.importorskip("huggingface_hub")
+httpx = pytest.importorskip("httpx")
 
 
 @pytest.fixture

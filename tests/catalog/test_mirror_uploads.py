@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import httpx
 import pytest
 
 from catalog.assets import Assets
@@ -29,6 +28,7 @@ from promptflow.workspace import Workspace
 from tests.catalog.mirror_server import pulled, serving
 
 hub = pytest.importorskip("huggingface_hub")
+httpx = pytest.importorskip("httpx")
 
 BIG = os.urandom((3 << 20) + 5)
 CARD = b"---\nlicense: mit\n---\n# Mine\n"
