@@ -17,6 +17,8 @@ KNOWN = (
     "cli.installation_id",
     "connection.provider",
     "enable_internal_features",
+    "index.model",
+    "local.idle_seconds",
     "record.http",
     "run.output_path",
     "service.host",
