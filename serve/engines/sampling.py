@@ -10,6 +10,7 @@ from promptflow.workspace.optional import need
 
 np = need("numpy", extra="cpu")
 
+BLOCK = 512
 HEAD = 256  # the likeliest tokens that are looked at first; sorting a whole vocabulary takes ten times as long
 
 
@@ -51,15 +52,27 @@ def draw(logits: Any, top_p: float, top_k: int, random: Any) -> int:
     chances = np.exp(logits - logits.max())
     place = random.random()
     if top_k <= 0 and top_p >= 1:
-        return _at(np.cumsum(chances, dtype=np.float64), place)
+        return _anywhere(chances, place)
     order = head(chances, top_k or HEAD)
     reached = np.cumsum(chances[order], dtype=np.float64)
     whole = reached[-1] if top_k else chances.sum(dtype=np.float64)
     if reached[-1] < top_p * whole:
-        order = np.argsort(-chances, kind="stable")
+        order = np.argsort(-chances)  # not stable: several times faster on a large vocabulary
         reached = np.cumsum(chances[order], dtype=np.float64)
     count = int(np.searchsorted(reached, top_p * whole)) + 1
     return int(order[_at(reached[:count], place)])
+
+
+def _anywhere(chances: Any, place: float) -> int:
+    """A token out of all: first its block, then its place in there. One running sum of all takes ten times as long."""
+    starts = np.arange(0, len(chances), BLOCK)
+    sums = np.cumsum(np.add.reduceat(chances, starts), dtype=np.float64)
+    block = _at(sums, place)
+    before = sums[block - 1] if block else 0.0
+    inside = np.cumsum(chances[starts[block] : starts[block] + BLOCK], dtype=np.float64)
+    return int(starts[block]) + min(
+        int(np.searchsorted(inside, place * sums[-1] - before, side="right")), len(inside) - 1
+    )
 
 
 def _at(reached: Any, place: float) -> int:

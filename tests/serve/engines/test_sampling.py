@@ -67,3 +67,14 @@ def test_biases_and_penalties_leave_the_models_logits_alone() -> None:
     after = weighed(LOGITS, {0: 5.0}, {1: 2, 3: 1}, frequency=1.0, presence=0.5)
     assert (after - before).tolist() == pytest.approx([5.0, -2.5, 0.0, -1.5])
     assert (before == LOGITS).all()
+
+
+def test_every_token_of_a_large_vocabulary_can_be_drawn_as_often_as_it_is_likely() -> None:
+    logits = np.random.default_rng(2).normal(size=2000).astype(np.float32)
+    random = np.random.default_rng(1)
+    drawn = np.bincount([draw(logits, 1.0, 0, random) for _ in range(50_000)], minlength=2000)
+    chances = np.exp(logits) / np.exp(logits).sum()
+    likely = np.argsort(-chances)[:20]
+    assert drawn[likely] / 50_000 == pytest.approx(chances[likely], rel=0.25)
+    assert drawn[:512].sum() / 50_000 == pytest.approx(chances[:512].sum(), abs=0.01)
+    assert (drawn > 0).sum() > 1900
