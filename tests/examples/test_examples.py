@@ -12,6 +12,7 @@ import pytest
 
 from promptflow.client import PFClient
 from promptflow.connections import CustomConnection
+from promptflow.tooling.registry import installed_tools
 from promptflow.workspace.yamlfile import load_yaml
 from tests.console import Console, steps
 
@@ -47,6 +48,7 @@ def test_the_flow_of_an_example_is_valid(file: Path, monkeypatch: pytest.MonkeyP
     if "langchain" in file.parts:
         pytest.importorskip("langchain_core")
     monkeypatch.syspath_prepend(site.partition(":")[0])
+    installed_tools.cache_clear()  # a test before this one may have asked without the package
     client = PFClient()
     client.connections.create_or_update(CustomConnection(name="shop_webhook", secrets={"signing_key": "x"}))
     result = client.flows.validate(file)
