@@ -23,7 +23,13 @@ OURS = ("promptflow", "serve", "catalog")
 BROUGHT = {"pydantic": "fastapi", "starlette": "fastapi"}
 # files that are imported only where their extra is installed
 OF_AN_EXTRA = {"promptflow/integrations/langchain/": "langchain", "promptflow/tracing/otel_provider.py": "otel"}
-MODULE_OF = {"python-dotenv": "dotenv", "pyyaml": "yaml", "ruamel-yaml": "ruamel", "psycopg": "psycopg"}
+MODULE_OF = {
+    "python-dotenv": "dotenv",
+    "pyyaml": "yaml",
+    "ruamel-yaml": "ruamel",
+    "psycopg": "psycopg",
+    "pillow": "PIL",
+}
 
 
 def normal(requirement: str) -> str:
@@ -99,7 +105,7 @@ def needs() -> list[tuple[str, str]]:
 @pytest.mark.parametrize(("module", "extra"), needs())
 def test_what_is_asked_for_is_in_its_extra(module, extra):
     assert extra in EXTRAS
-    tops = {name.partition("-")[0] for name in EXTRAS[extra]}
+    tops = {MODULE_OF.get(name, name).partition("-")[0] for name in EXTRAS[extra]}
     # protobuf comes with opentelemetry-proto
     assert module.partition(".")[0].partition("_")[0] in tops | ({"google"} if extra == "otel" else set())
 
