@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from promptflow.workspace.optional import need
+from serve.engines.base import EngineFailedError
 
 np = need("numpy", extra="cpu")
 
@@ -36,6 +37,8 @@ class Picked:
 def pick(logits: Any, choice: Choice, random: Any, allowed: Any = None) -> Picked:
     """``logits``: float32 [vocabulary], the model's own; ``allowed``: the same after biases and masks, if there are."""
     scores = logits if allowed is None else allowed
+    if not np.isfinite(scores.max()):
+        raise EngineFailedError("The model gave no numbers to choose a token by (its dtype may be too narrow for it).")
     if choice.temperature <= 0:
         token = int(scores.argmax())
     else:

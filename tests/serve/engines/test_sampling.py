@@ -6,6 +6,7 @@ import pytest
 
 np = pytest.importorskip("numpy")
 
+from serve.engines.base import EngineFailedError  # noqa: E402
 from serve.engines.sampling import HEAD, Choice, draw, head, pick, weighed  # noqa: E402
 
 LOGITS = np.log(np.array([0.1, 0.6, 0.05, 0.25], dtype=np.float32))
@@ -78,3 +79,10 @@ def test_every_token_of_a_large_vocabulary_can_be_drawn_as_often_as_it_is_likely
     assert drawn[likely] / 50_000 == pytest.approx(chances[likely], rel=0.25)
     assert drawn[:512].sum() / 50_000 == pytest.approx(chances[:512].sum(), abs=0.01)
     assert (drawn > 0).sum() > 1900
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+@pytest.mark.parametrize("value", [np.nan, -np.inf])
+def test_scores_that_are_no_numbers_are_an_error(value: float, temperature: float) -> None:
+    with pytest.raises(EngineFailedError, match="no numbers"):
+        pick(np.full(8, value, np.float32), Choice(temperature), np.random.default_rng(0))
