@@ -19,7 +19,8 @@ from promptflow.exceptions import FlowChangedError, RunNotFoundError, RunOperati
 from promptflow.executor.loader import Executor
 from promptflow.storage.folder import SNAPSHOT
 from promptflow.storage.journal import segments
-from promptflow.storage.runlock import RunLock, is_unused
+from promptflow.storage.layout import LINES
+from promptflow.storage.runlock import RunLock
 from promptflow.storage.runs import RunStore
 from promptflow.storage.snapshot import changed_files
 from promptflow.workspace import Workspace
@@ -40,7 +41,8 @@ def resume(
     FlowChangedError where its flow or its data are not what they were, unless ``accept_changes``.
     """
     folder = to_run(store.get(name)).folder
-    if not segments(folder.journal) and not is_unused(folder.path):
+    # One that was killed before its journal began has no lines either, and begins now.
+    if not segments(folder.journal) and any((folder.path / LINES).glob("*.jsonl")):
         raise RunOperationError(
             f"Run {name!r} has no journal to go on from.", hint=f"pf run create --resume-from {name} makes a new run"
         )

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from datetime import datetime
 from enum import Enum
 from pathlib import Path
+from threading import get_ident
 from typing import Any
 
 import orjson
@@ -77,7 +78,9 @@ def image_files(folder: Path, message_format: str, *, absolute: bool) -> Default
         name = f"{uuid.UUID(bytes=digest, version=4)}{_extension(value._mime_type)}"
         file = folder / name
         if not file.exists():
-            file.write_bytes(value)
+            part = folder / f".{name}.{get_ident()}"  # in two steps: half an image, left by a crash, would count later
+            part.write_bytes(value)
+            part.replace(file)
         return _reference(value._mime_type, "path", file.as_posix() if absolute else name, message_format)
 
     return default
