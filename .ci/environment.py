@@ -71,7 +71,9 @@ def make(folder, extras):
     pip = [os.path.join(folder, "bin", "python"), "-m", "pip", "install", *quiet]
     # torch by itself first: what comes with it (CUDA or not) is its own build's matter, and nothing else asks again.
     first = [[*pip, TORCH]] if "local" in extras.split(",") else []
-    for command in ([python, "-m", "venv", folder], *first, [*pip, *plain, "-e", f".[{extras}]"]):
+    # A recent pip: the `pf` that older ones write spends 5 ms on importing `re`.
+    newest = [*pip, "--upgrade", "pip"]
+    for command in ([python, "-m", "venv", folder], newest, *first, [*pip, *plain, "-e", f".[{extras}]"]):
         subprocess.run(command, check=True, env=environ, stdin=subprocess.DEVNULL)
 
 
