@@ -12,6 +12,7 @@ import os
 import secrets
 import shutil
 import socket
+import time
 from collections.abc import Coroutine
 from importlib import import_module
 from pathlib import Path
@@ -28,6 +29,7 @@ LOCAL = "local"
 # Of the environment; where keys may be is left out.
 _PASSED_ON = ("PATH", "HOME", "USER", "LANG", "LC_", "TZ", "TMPDIR", "LD_", "DYLD_", "VIRTUAL_ENV", "RAY_", "GRPC_")
 _STORE = 128 * 2**20  # bytes for objects in a cluster of our own: chunks of lines pass by it
+_AGAIN = (0.5, 2.0)  # seconds between attempts to join a cluster whose head node failed to take us in
 _STOP = 10.0  # seconds that actors have to end their processes and remove what they unpacked
 
 
@@ -146,7 +148,7 @@ def _join(ray: Any, address: str, cpus: int, folder: Path) -> None:
     """Join the cluster at ``address``, or start one of our own with at least ``cpus`` processors."""
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
     if address != LOCAL:
-        ray.init(address=address, **quiet)
+        _join_running(ray, address, quiet)
         return
     ray.init(
         address=LOCAL,
@@ -156,6 +158,18 @@ def _join(ray: Any, address: str, cpus: int, folder: Path) -> None:
         _temp_dir=str(folder),
         **quiet,
     )
+
+
+def _join_running(ray: Any, address: str, quiet: dict[str, Any]) -> None:
+    """Through ``ray://`` the head node starts a process for each driver, and says so when that dies at birth: on a busy
+    node it does now and then, and the next one lives."""
+    for pause in _AGAIN:
+        try:
+            ray.init(address=address, **quiet)
+            return
+        except ConnectionAbortedError:
+            time.sleep(pause)
+    ray.init(address=address, **quiet)
 
 
 def environment(address: str, folder: Path) -> dict[str, str]:

@@ -166,6 +166,22 @@ def test_a_cluster_of_our_own_comes_and_goes(executor_of):
     assert "ray" not in sys.modules
 
 
+def test_a_head_node_that_fails_to_take_the_batch_in_is_asked_again(executor_of, cluster):
+    killed = []
+
+    def kill_at_birth():
+        while not killed:
+            for pid, text in processes().items():
+                if b"specific-server" in text and not killed:
+                    os.kill(pid, signal.SIGKILL)
+                    killed.append(pid)
+
+    watch = threading.Thread(target=kill_at_birth, daemon=True)
+    watch.start()
+    results, finished = run(executor_of(SLOW), rows(*"abc"), compute=cluster.client)
+    assert killed and finished and len(results) == 3
+
+
 def test_secrets_are_nowhere_to_be_seen(cluster, tmp_path):
     folder = flowkit.write(tmp_path / "flow", flow_dag_yaml=WITH_SECRET, node_py=USE_SECRET)
     connection = CustomConnection(name="mine", secrets={"key": SECRET})
