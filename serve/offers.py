@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from promptflow.exceptions import UserErrorException, ValidationException
-from serve.engines import find_folder, open_engine
+from serve.engines import NO_FILES, find_folder, open_engine
 from serve.router import Served
 
 if TYPE_CHECKING:
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 WEIGHTS = (".safetensors", ".onnx", ".onnx_data", ".gguf", ".bin")
 PLAIN = ("builtin/", "/", "./", "../", "~")  # names of folders, which are found without the workspace
-NO_FILES = ("fake", "remote")  # engines whose models are somewhere else
 ADAPTER = "adapter_config.json"
 OVERHEAD = 1.1  # what a model takes beside its weights, until it is loaded and can be asked
 

@@ -35,9 +35,9 @@ async def _keep_session() -> AsyncGenerator[aiohttp.ClientSession, None]:
     # A generator, because a loop that ends closes its async generators: nobody else tells the pool that it is time.
     loop = asyncio.get_running_loop()
     pool = aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=300, ssl=_certificates()),
+        connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=300, ssl=certificates()),
         cookie_jar=aiohttp.DummyCookieJar(),
-        trust_env=any(os.environ.get(name) for name in _PROXIES),  # asking for each request is costly
+        trust_env=behind_proxy(),
     )
     try:
         yield pool
@@ -47,7 +47,12 @@ async def _keep_session() -> AsyncGenerator[aiohttp.ClientSession, None]:
         await pool.close()
 
 
-def _certificates() -> ssl.SSLContext | bool:
+def behind_proxy() -> bool:
+    """Whether the environment names a proxy: to look there for each request is costly."""
+    return any(os.environ.get(name) for name in _PROXIES)
+
+
+def certificates() -> ssl.SSLContext | bool:
     """The system's certificates; those of certifi on systems that have none, such as a fresh Python on macOS."""
     paths = ssl.get_default_verify_paths()
     if paths.cafile or (paths.capath and os.listdir(paths.capath)) or find_spec("certifi") is None:

@@ -11,6 +11,7 @@ from promptflow.workspace.plugins import Registry
 from serve.engines.base import Engine
 from serve.engines.kinds import kind_of, task_of
 
+NO_FILES = ("fake", "remote")  # engines whose models are somewhere else
 BUILTIN = Path(__file__).parent / "builtin"
 
 # A factory gets the model's name, its folder, and the options that are this engine's own.
@@ -51,11 +52,20 @@ def _transformers(model: str, folder: Path, **options: Any) -> Engine:
     return EncoderEngine(model, folder, lambda: (load_tokenizer(folder), TorchEncoder(folder, task, **options)))
 
 
+@engines.register("remote")
+def _remote(model: str, folder: Path | None = None, **options: Any) -> Engine:
+    from serve.engines.remote import RemoteEngine
+
+    return RemoteEngine(model, **options)
+
+
 def open_engine(model: str, kind: str = "", folder: Path | None = None, **options: Any) -> Engine:
     """The engine for a model, not loaded yet. ``model`` is what it will be called: ``builtin/NAME``, ``fake/NAME``, a
     folder, or any name together with its ``folder``. ``kind`` names the engine; by default what fits the folder."""
-    if kind == "fake" or (not kind and model.startswith("fake/")):
-        return engines.get("fake")(model, **options)
+    if not kind and model.startswith("fake/"):
+        kind = "fake"
+    if kind in NO_FILES:
+        return engines.get(kind)(model, **options)
     place = find_folder(model) if folder is None else folder
     return engines.get(kind or kind_of(place))(model, place, **options)
 

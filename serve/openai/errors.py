@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from promptflow.exceptions import PromptflowException, UserErrorException
 from serve.engines.base import AdapterNotFoundError, Engine, PromptTooLongError, UnsupportedError
+from serve.engines.remote_errors import RemoteError
 from serve.router import NotServedError
 
 
@@ -36,7 +37,7 @@ def problem(message: str, kind: str, code: str | None = None, param: str | None 
 
 def described(error: BaseException) -> tuple[int, dict[str, Any], dict[str, str]]:
     """Status, body and extra headers for any error."""
-    if isinstance(error, ApiError):
+    if isinstance(error, (ApiError, RemoteError)):
         return error.http_status, problem(error.message, error.kind, error.code, error.param), error.headers
     if isinstance(error, ValidationError):
         message, param = first_fault(error)

@@ -1,0 +1,287 @@
+"""A model that another server runs: any that speaks the OpenAI API."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import logging
+import math
+from array import array
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from promptflow.exceptions import PromptflowException, ValidationException
+from promptflow.llm.http import aiohttp
+from serve.engines.base import (
+    Engine,
+    EngineClosedError,
+    EngineFailedError,
+    Piece,
+    Request,
+    Scores,
+    Stats,
+    Vectors,
+)
+from serve.engines.remote_answer import Answer, BrokenAnswer
+from serve.engines.remote_body import DIALECTS, OPENAI, VLLM, body_of
+from serve.engines.remote_errors import RemoteError, refusal
+from serve.engines.remote_place import Place, place_at
+from serve.engines.remote_session import Sessions
+
+SILENCE_SECONDS = 600.0  # between two signs of life: a server that is busy may let a request wait for long
+END_SECONDS = 0.5  # after an answer, for the connection to be free again
+LARGEST_ERROR = 64 * 1024  # bytes
+LARGEST_ANSWER = 256 * 1024 * 1024
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class Counts:
+    running: int = 0
+    finished: int = 0
+    failed: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+
+class RemoteEngine(Engine):
+    """``model`` is what it is called here, ``name`` what its server calls it. ``adapters``: names of LoRA adapters that
+    requests use -> what the server calls them; any other adapter is asked for by its own name. ``dialect`` "openai" is
+    for servers that refuse fields beyond OpenAI's, "vllm" for others; by default the address tells. ``timeout``:
+    seconds of silence after which the server counts as gone."""
+
+    tasks = frozenset({"generate", "embed", "rerank"})
+    inputs = frozenset({"text", "image"})
+
+    def __init__(
+        self,
+        model: str,
+        base_url: str = "",
+        api_key: str = "",
+        *,
+        place: Place | None = None,
+        name: str = "",
+        headers: Mapping[str, str] | None = None,
+        adapters: Mapping[str, str] | None = None,
+        context: int = 0,
+        timeout: float = SILENCE_SECONDS,
+        dialect: str = "",
+    ) -> None:
+        super().__init__(model)
+        self.place = place or place_at(base_url, api_key, headers)
+        self.name, self.context = name or model, context
+        self.dialect = dialect or (OPENAI if self.place.is_openai else VLLM)
+        if self.dialect not in DIALECTS:
+            raise ValidationException(f"There is no dialect '{dialect}'.", hint=f"one of {', '.join(DIALECTS)}")
+        self._adapters = dict(adapters or {})
+        self._sessions = Sessions(self.place, timeout)
+        self._counts = Counts()
+        self._closed = False
+
+    @property
+    def adapters(self) -> tuple[str, ...]:
+        return tuple(self._adapters)
+
+    def load(self) -> None:
+        """Asks the server what it has: an address where nothing listens, or a key that is wrong, are errors now."""
+        self._closed = False
+        # In a thread, because whoever calls this may have a loop of its own running.
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(asyncio.run, self._look()).result()
+
+    async def _look(self) -> None:
+        try:
+            listed = await self.ask("GET", "models")
+        except RemoteError as error:
+            if error.http_status in (404, 405, 501):
+                return  # not all servers can tell
+            raise
+        cards = listed.get("data") if isinstance(listed, Mapping) else None
+        mine = [card for card in cards or () if isinstance(card, Mapping) and card.get("id") == self.name]
+        if cards and not mine:
+            logger.warning("The server at %s does not list a model '%s'.", self.place, self.name)
+        length = mine[0].get("max_model_len") if mine else None
+        if isinstance(length, int) and not self.context:
+            self.context = length
+
+    async def generate(self, request: Request) -> AsyncIterator[Piece]:
+        route = "completions" if request.messages is None else "chat/completions"
+        body = body_of(request, self._called(request.adapter), self.dialect)
+        answer = Answer()
+        with self._counted():
+            async with self._sent("POST", route, body) as response:
+                if response.content_type == "application/json":  # some servers do not stream all they can do
+                    answer.push(await _read(response, LARGEST_ANSWER))
+                    answer.done = True
+                while not answer.done:
+                    for piece in answer.feed(await response.content.readany()):
+                        yield piece
+                yield answer.end()
+                await _drained(response)
+            self._counts.prompt_tokens += answer.prompt_tokens
+            self._counts.completion_tokens += answer.completion_tokens
+
+    async def embed(self, texts: Sequence[str | Sequence[int]]) -> Vectors:
+        inputs = [text if isinstance(text, str) else list(text) for text in texts]
+        body = {"model": self.name, "input": inputs, "encoding_format": "base64"}
+        with self._counted():
+            told = await self.ask("POST", "embeddings", body)
+            with self._understood():
+                vectors = [_vector(entry["embedding"]) for entry in _in_order(told["data"], len(inputs))]
+                usage = told.get("usage") or {}
+                tokens = int(usage.get("prompt_tokens") or usage.get("total_tokens") or 0)
+        self._counts.prompt_tokens += tokens
+        return Vectors(vectors, tokens)
+
+    async def rerank(self, query: str, documents: Sequence[str]) -> Scores:
+        body = {"model": self.name, "query": query, "documents": list(documents), "top_n": len(documents)}
+        with self._counted():
+            told = await self.ask("POST", "rerank", body)
+            with self._understood():
+                ranked = _in_order(told["results"], len(documents))
+                scores = _numbers([entry["relevance_score"] for entry in ranked])
+                usage = told.get("usage") or {}
+                tokens = int(usage.get("prompt_tokens") or usage.get("total_tokens") or 0)
+        self._counts.prompt_tokens += tokens
+        return Scores(scores, tokens)
+
+    async def ask(self, method: str, route: str, body: Any = None) -> Any:
+        """The JSON that the server answers; what it refuses is raised."""
+        async with self._sent(method, route, body) as response:
+            data = await _read(response, LARGEST_ANSWER)
+        with self._understood():
+            return orjson.loads(data)
+
+    def stats(self) -> Stats:
+        counts = self._counts
+        return Stats(
+            running=counts.running,
+            finished=counts.finished,
+            failed=counts.failed,
+            prompt_tokens=counts.prompt_tokens,
+            completion_tokens=counts.completion_tokens,
+            device=str(self.place),
+        )
+
+    def unload(self) -> None:
+        self._closed = True
+        self._sessions.close()
+
+    def _called(self, adapter: str) -> str:
+        return self._adapters.get(adapter, adapter) if adapter else self.name
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        self._counts.running += 1
+        try:
+            yield
+        except (GeneratorExit, asyncio.CancelledError):
+            raise  # nobody wanted the rest
+        except BaseException:
+            self._counts.failed += 1
+            raise
+        else:
+            self._counts.finished += 1
+        finally:
+            self._counts.running -= 1
+
+    @asynccontextmanager
+    async def _sent(self, method: str, route: str, body: Any = None) -> AsyncIterator[aiohttp.ClientResponse]:
+        """The answer to a request, once it has begun well. Leaving it before its end breaks the connection off, which
+        tells the server to stop; what goes wrong inside is named."""
+        if self._closed:
+            raise self._gone()
+        try:
+            session = await self._sessions.get()
+            data = None if body is None else orjson.dumps(body, option=orjson.OPT_NON_STR_KEYS)
+            # A redirect would take the key to a place that nobody named.
+            request = session.request(method, self.place.url(route), data=data, allow_redirects=False)
+            async with request as response:
+                if response.status != 200:
+                    told = await _read(response, LARGEST_ERROR, cut=True)
+                    raise refusal(response.status, told, response.headers, self.place, self.model, route)
+                yield response
+        except (PromptflowException, GeneratorExit, asyncio.CancelledError):
+            raise
+        except BrokenAnswer as error:
+            raise self._broken(error) from error
+        except TimeoutError as error:
+            raise self._failed("it does not answer") from error
+        except (aiohttp.ClientError, OSError) as error:
+            if self._closed:
+                raise self._gone() from error
+            raise self._failed(_reason(error)) from error
+
+    @contextmanager
+    def _understood(self) -> Iterator[None]:
+        try:
+            yield
+        except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
+            raise self._failed(f"it sent what cannot be read ({type(error).__name__})") from error
+
+    def _failed(self, reason: str) -> EngineFailedError:
+        return EngineFailedError(self.place.hide(f"The server of '{self.model}' ({self.place}) failed: {reason}."))
+
+    def _broken(self, error: BrokenAnswer) -> PromptflowException:
+        if error.status >= 400:  # a refusal that was told as an event
+            return refusal(error.status, error.body, {}, self.place, self.model, "answer")
+        return self._failed(str(error))
+
+    def _gone(self) -> EngineClosedError:
+        return EngineClosedError(f"The model '{self.model}' is not loaded.")
+
+
+async def _read(response: aiohttp.ClientResponse, most: int, cut: bool = False) -> bytes:
+    """The body, of so many bytes at most: then it is cut, or an error."""
+    parts, size = [], 0
+    while chunk := await response.content.readany():
+        parts.append(chunk)
+        size += len(chunk)
+        if size > most:
+            if not cut:
+                raise BrokenAnswer(f"it sent more than {most} bytes")
+            break
+    return b"".join(parts)[:most]
+
+
+async def _drained(response: aiohttp.ClientResponse) -> None:
+    """Read what comes after the last event: only then the connection can be used again."""
+    try:
+        async with asyncio.timeout(END_SECONDS):
+            while await response.content.readany():
+                pass
+    except (aiohttp.ClientError, TimeoutError, OSError):
+        pass  # the answer is whole; this connection is given up
+
+
+def _in_order(entries: Any, count: int) -> list[Any]:
+    """The entries of so many inputs, in the inputs' order."""
+    if len(entries) != count or {entry["index"] for entry in entries} != {*range(count)}:
+        raise ValueError("not one for each")
+    return sorted(entries, key=lambda entry: entry["index"])
+
+
+def _vector(told: str | Sequence[float]) -> list[float]:
+    """Numbers, or little-endian float32 in base64."""
+    return _numbers(array("f", base64.b64decode(told, validate=True)) if isinstance(told, str) else told)
+
+
+def _numbers(values: Sequence[float]) -> list[float]:
+    numbers = [float(value) for value in values]
+    if not numbers or not all(map(math.isfinite, numbers)):
+        raise ValueError("no numbers")
+    return numbers
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return f"it cannot be reached ({error.os_error.strerror or error.os_error})"
+    if isinstance(error, aiohttp.ClientPayloadError | aiohttp.ServerDisconnectedError | ConnectionResetError):
+        return "the connection broke off"
+    return f"{type(error).__name__}: {error}".rstrip(": ")

@@ -1,0 +1,76 @@
+"""The connections of one engine to its server."""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from collections.abc import AsyncGenerator
+from typing import Any
+
+from promptflow.llm.http import aiohttp
+from promptflow.llm.pool import behind_proxy, certificates
+from serve.engines.remote_place import Place
+
+CONNECT_SECONDS = 15.0
+KEEP_SECONDS = 4.0  # uvicorn, and with it vLLM, closes after 5 what was not used; a request must not come just then
+CLOSE_SECONDS = 5.0
+
+
+class Sessions:
+    """A pool per event loop, which ends with its loop or with the engine."""
+
+    def __init__(self, place: Place, silence: float) -> None:
+        self.place = place
+        self.timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=silence)
+        self._open: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, aiohttp.ClientSession]
+        self._open = weakref.WeakKeyDictionary()
+        self._keepers: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncGenerator[Any, None]]
+        self._keepers = weakref.WeakKeyDictionary()
+
+    async def get(self) -> aiohttp.ClientSession:
+        loop = asyncio.get_running_loop()
+        session = self._open.get(loop)
+        if session is None or session.closed:
+            keeper = self._keep()
+            session = await anext(keeper)
+            self._open[loop], self._keepers[loop] = session, keeper
+        return session
+
+    async def _keep(self) -> AsyncGenerator[aiohttp.ClientSession, None]:
+        # A generator, because a loop that ends closes its async generators: nobody else tells that it is time.
+        loop = asyncio.get_running_loop()
+        session = aiohttp.ClientSession(
+            connector=self._connector(),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers=self.place.headers,
+            timeout=self.timeout,
+            # What listens on this machine is not asked through a proxy, which would look for it on its own.
+            trust_env=behind_proxy() and not self.place.on_this_machine,
+        )
+        try:
+            yield session
+        finally:
+            self._open.pop(loop, None)
+            self._keepers.pop(loop, None)
+            await session.close()
+
+    def _connector(self) -> aiohttp.BaseConnector:
+        if self.place.socket:
+            return aiohttp.UnixConnector(self.place.socket, limit=0, keepalive_timeout=KEEP_SECONDS)
+        return aiohttp.TCPConnector(limit=0, ttl_dns_cache=300, keepalive_timeout=KEEP_SECONDS, ssl=certificates())
+
+    def close(self) -> None:
+        """Close all, from any thread; what is in the works on them breaks off."""
+        for loop, keeper in list(self._keepers.items()):
+            if not loop.is_running():
+                continue  # it has closed its own, or will
+            closing = asyncio.run_coroutine_threadsafe(keeper.aclose(), loop)
+            if loop is not _running():
+                closing.result(CLOSE_SECONDS)
+
+
+def _running() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
