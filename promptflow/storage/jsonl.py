@@ -5,17 +5,16 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
 import orjson
 
+from promptflow.storage.sort import sort_file
 from promptflow.workspace.atomic import file_error
 
-SORTED_AT_ONCE = 4 << 20  # bytes
-_MOST_PARTS = 256  # files open at once
 # As Python's json writes, and orjson does not. Integers over 64 bits and lone surrogates are left to Python's; orjson
 # would read such an integer as a float.
 _BY_PYTHON = b'": '
@@ -34,7 +33,7 @@ class SortedLines:
         self._file = -1
         self._closed = False
         self._lock = Lock()
-        self._least = self._most = -1
+        self._most = -1
         self._is_sorted = True
 
     def add(self, number: int, text: bytes) -> None:
@@ -43,11 +42,10 @@ class SortedLines:
                 raise ValueError(f"{self.path} is closed")
             if self._file < 0:
                 self._file = open_file(self.path, os.O_TRUNC)
-                self._least = self._most = number
+                self._most = number
                 self._give_link()
             elif number <= self._most:
                 self._is_sorted = False
-                self._least = min(self._least, number)
             else:
                 self._most = number
             write_all(self._file, text + b"\n", self.path)
@@ -61,7 +59,7 @@ class SortedLines:
             os.close(self._file)
             self._file = -1
         if not self._is_sorted:
-            sort_lines(self.path, self._least, self._most)
+            sort_file(self.path, _number)
             self._give_link()
 
     def _give_link(self) -> None:
@@ -73,32 +71,6 @@ class SortedLines:
             os.link(self.path, fresh)
             os.replace(fresh, self._link)
             fresh.unlink(missing_ok=True)  # both were the same file already: then replacing does nothing
-
-
-def sort_lines(path: Path, least: int, most: int) -> None:
-    """Sort a JSON-lines file by ``line_number``, whose values lie between ``least`` and ``most``, all or nothing.
-
-    Lines are first shared out to files of some megabytes, and only one of these is in memory at a time.
-    """
-    count = min(_MOST_PARTS, path.stat().st_size // SORTED_AT_ONCE + 1)
-    parts = [path.with_name(f".{path.name}.{part}") for part in range(count)]
-    fresh = path.with_name(f".{path.name}.sorted")
-    try:
-        with ExitStack() as stack, path.open("rb") as source:
-            streams = [stack.enter_context(part.open("w+b")) for part in parts]
-            for line in source:
-                streams[(_number(line) - least) * count // (most - least + 1)].write(line)
-            with fresh.open("wb") as target:
-                for stream in streams:
-                    stream.seek(0)
-                    lines: list[bytes] = sorted(stream, key=_number)
-                    target.writelines(lines)
-        os.replace(fresh, path)
-    except OSError as error:
-        raise file_error("sort", path, error) from error
-    finally:
-        for part in (*parts, fresh):
-            part.unlink(missing_ok=True)
 
 
 def _number(line: bytes) -> int:

@@ -13,7 +13,7 @@ import sys
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from time import monotonic
+from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
 
 from promptflow.tracing.payload import dumps
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from promptflow.tracing.spans import Span
 
 MAX_TRACES = 256
+MAX_BYTES = 256 * 1024
 MAX_SECONDS = 1.0
 
 resource: dict[str, Any] = {}  # what ``start_trace`` says about this process: collection, service name
@@ -33,13 +34,14 @@ class Spool:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._lines: list[str] = []
+        self._lines: list[bytes] = []
+        self._bytes = 0
         self._written = -MAX_SECONDS
         self._start()
 
     def _start(self) -> None:
         self._lock = threading.Lock()
-        self._timer: threading.Timer | None = None
+        self._writer: threading.Thread | None = None
         self._finalized = False
         self._path = self._folder / f"{os.getpid()}-{os.urandom(4).hex()}.jsonl"
 
@@ -48,11 +50,12 @@ class Spool:
         self.append_rows([row_of(span) for span in spans])
 
     def append_rows(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        line = dumps({"resource": resource, "spans": rows})
+        line = dumps({"resource": resource, "spans": rows}).encode() + b"\n"
         with self._lock:
             self._lines.append(line)
-            waiting = len(self._lines)
-        if waiting >= MAX_TRACES or monotonic() - self._written >= MAX_SECONDS or not self._arm():
+            self._bytes += len(line)
+            is_full = len(self._lines) >= MAX_TRACES or self._bytes >= MAX_BYTES
+        if is_full or monotonic() - self._written >= MAX_SECONDS or not self._arm():
             self.flush()
 
     def _arm(self) -> bool:
@@ -63,34 +66,44 @@ class Spool:
             util: Any = sys.modules.get("multiprocessing.util")
             if util is not None:
                 util.Finalize(None, self.flush, exitpriority=0)
-        if self._timer is None:
-            timer = threading.Timer(MAX_SECONDS, self.flush)
-            timer.daemon = True
-            try:
-                timer.start()
-            except RuntimeError:
-                return False  # the interpreter is shutting down
-            self._timer = timer
+        if self._writer is None:
+            with self._lock:
+                if self._writer is None:
+                    writer = threading.Thread(target=self._write_on, name="promptflow-spool", daemon=True)
+                    try:
+                        writer.start()
+                    except RuntimeError:
+                        return False  # the interpreter is shutting down
+                    self._writer = writer
         return True
+
+    def _write_on(self) -> None:
+        """One thread for all that comes in a row: one for each flush would be dozens at once in a fast batch, each
+        with a stack and memory of its own."""
+        while True:
+            sleep(MAX_SECONDS)
+            with self._lock:
+                if not self._lines:
+                    self._writer = None
+                    return
+            self.flush()
 
     def flush(self) -> None:
         """Write what is buffered."""
         with self._lock:
             lines, self._lines = self._lines, []
-            timer, self._timer = self._timer, None
+            self._bytes = 0
             self._written = monotonic()
-            if timer is not None:
-                timer.cancel()
             if lines:
-                self._write("\n".join(lines).encode() + b"\n")
+                self._write(lines)
 
-    def _write(self, data: bytes) -> None:
+    def _write(self, lines: Sequence[bytes]) -> None:
         try:
             descriptor = self._open()
         except OSError:
             return  # a trace that cannot be kept must not stop the flow
         try:
-            os.write(descriptor, data)
+            os.writev(descriptor, lines)  # not joined: half a megabyte, again and again, leaves holes in the memory
         except OSError:
             pass
         finally:
@@ -110,7 +123,7 @@ class Spool:
             os.close(descriptor)
 
     def after_fork(self) -> None:
-        self._lines = []  # the parent writes its own
+        self._lines, self._bytes = [], 0  # the parent writes its own
         self._start()
 
 

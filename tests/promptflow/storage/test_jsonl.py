@@ -3,7 +3,7 @@ import threading
 
 import pytest
 
-from promptflow.storage import jsonl
+from promptflow.storage import sort
 from promptflow.storage.encode import to_json
 from promptflow.storage.jsonl import SortedLines, from_json, read_jsonl
 
@@ -18,7 +18,7 @@ def numbers(path) -> list[int]:
 
 @pytest.mark.parametrize("at_once", [4 << 20, 100])
 def test_lines_end_up_sorted_by_number(tmp_path, monkeypatch, at_once):
-    monkeypatch.setattr(jsonl, "SORTED_AT_ONCE", at_once)
+    monkeypatch.setattr(sort, "AT_ONCE", at_once)
     lines = SortedLines(tmp_path / "a.jsonl")
     order = [3, 1, 900, 2, 0, *range(10, 100), 8, -4]
     for number in order:
