@@ -67,25 +67,29 @@ def run_batch(
         if executor.has_aggregation:
             kept.add(line)
 
-    def done(line: LineResult, row: Mapping[str, Any], printed: str = "") -> None:
-        writer.add_line(line, row, printed)
-        count(line)
         if progress is not None:
             progress(result)
 
+    def reuse(line: LineResult) -> None:
+        result.reused_lines += 1
+        count(line)
+
+    def done(line: LineResult, row: Mapping[str, Any], printed: str = "") -> None:
+        writer.add_line(line, row, printed)
+        count(line)
+
     try:
+        if progress is not None:
+            progress(result)
         ended = Numbers()
         if attempts is None:
             writer.start(run_id)
         else:
-            ended = _restore(attempts, writer, run_id, count)
-            result.reused_lines = len(ended)
+            ended = _restore(attempts, writer, run_id, reuse)
         for line in previous:
             ended.add(line.run_info.index or 0)
-            result.reused_lines += 1
-            done(line, {})
-        if progress is not None:
-            progress(result)
+            writer.add_line(line, {})
+            reuse(line)
         finished = run_lines(
             executor,
             lines,

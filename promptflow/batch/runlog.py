@@ -80,7 +80,10 @@ class ProgressLog:
             return
         self._next = ended + self._step
         self._time = time.monotonic()
-        rate = ended / result.duration if result.duration > 0 else 0.0
+        if ended == result.reused_lines:
+            _logger.info("Taken over: %d of %d lines, which ended before.", ended, self._total)
+            return
+        rate = (ended - result.reused_lines) / result.duration if result.duration > 0 else 0.0
         left = (self._total - ended) / rate if rate else 0.0
         _logger.info(
             "Finished %d / %d lines, %d failed. %.1f lines/s, %.0f s left.",

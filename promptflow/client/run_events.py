@@ -68,7 +68,7 @@ class RunEvents:
     def __call__(self, result: BatchResult) -> None:
         if self._result is not result:
             self._result = result
-            self._tell(STARTED, {"total": result.total_lines, "reused": result.reused_lines})
+            self._tell(STARTED, {"total": result.total_lines})
             self._ticker = self._ticker or Ticker("events", self._look)
 
     def end(self, status: str) -> None:

@@ -51,6 +51,16 @@ def test_lines_and_tokens_of_an_earlier_run_do_not_count() -> None:
     assert (run.pace.lines, run.pace.tokens, run.pace.seconds_left) == (5, 100, 90)
 
 
+def test_lines_that_are_taken_over_while_it_is_asked_do_not_count() -> None:
+    run = Run()
+    for _ in range(20):
+        run.result.reused_lines += 25
+        run.go(1, lines=25, tokens=5000)
+        assert (run.pace.lines, run.pace.tokens, run.pace.seconds_left) == (0, 0, None)
+    run.go(10, lines=5, tokens=100)
+    assert (run.pace.lines, run.pace.tokens, run.pace.seconds_left) == (5, 100, 90)
+
+
 def test_the_first_measure_counts_from_the_begin_of_the_batch() -> None:
     begin = datetime.now(UTC).replace(tzinfo=None)
     result = BatchResult(100, begin, completed_lines=50, end_time=begin + timedelta(seconds=10))

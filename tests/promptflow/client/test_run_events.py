@@ -19,7 +19,7 @@ def test_a_run_tells_of_its_begin_and_end(workspace: Workspace, echo, data):
     client = PFClient(workspace=workspace)
     run = client.run(flow=echo, data=data("1", "bad", "3"))
     began, ended = workspace.events.list(kind="run.", subject=run.name)
-    assert (began.kind, began.payload) == ("run.started", {"total": 3, "reused": 0})
+    assert (began.kind, began.payload) == ("run.started", {"total": 3})
     assert ended.kind == "run.ended"
     assert {**ended.payload, "nodes": {}}.items() >= {
         "status": "Completed", "total": 3, "completed": 2, "failed": 1, "reused": 0, "cached_nodes": 0
