@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from promptflow.exceptions import UserErrorException, ValidationException
 from serve.engines import NO_FILES, find_folder, open_engine
+from serve.remote_offer import remote_offer
 from serve.router import Served
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ class Offers:
 
     def offer(self, name: str, adapters: Mapping[str, str] | None = None) -> Served:
         """``name`` as a person gives it; an adapter's name offers its base model together with it."""
+        if self.kind == "remote":
+            return remote_offer(name, adapters or {}, self.options, self.workspace)
         folders = {alias: self.adapter(source) for alias, source in (adapters or {}).items()}
         if self.kind in NO_FILES or name.startswith("fake/"):
             return self._served(name, None, folders)

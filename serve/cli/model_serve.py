@@ -31,7 +31,7 @@ UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "m
 def run(args: Namespace, out: Output) -> None:
     if not args.name and not args.any:
         raise ValidationException("Name a model to serve.", hint="pf model serve builtin/intent-mini, or --any")
-    offers = Offers(Workspace.open, args.engine or "", {name: _value(text) for name, text in args.option.items()})
+    offers = _offers(args)
     served = [offers.offer(name, args.adapter if at == 0 else {}) for at, name in enumerate(args.name)]
     router = Router(
         served,
@@ -49,6 +49,19 @@ def run(args: Namespace, out: Output) -> None:
         out.hint(f"curl {url}/v1/models")
 
     serve(OpenAIApp(router, keys), listener, preload=[one.name for one in served[:1]], ready=ready)
+
+
+def _offers(args: Namespace) -> Offers:
+    options = {name: _value(text) for name, text in args.option.items()}
+    if args.connection is None:
+        kind = args.engine or ""
+    elif args.engine in (None, "remote"):
+        kind, options["connection"] = "remote", args.connection
+    else:
+        raise ValidationException(f"The engine '{args.engine}' runs models here and asks no connection.")
+    if kind == "remote" and args.any:
+        raise ValidationException("Which models another server has is not known here.", hint="name them, without --any")
+    return Offers(Workspace.open, kind, options)
 
 
 def _keys(args: Namespace, out: Output) -> Keys:
@@ -105,7 +118,10 @@ def _arguments(parser: ArgumentParser) -> None:
         help="LoRA adapters of the first model, and what requests call them: MODEL@NAME, or NAME.",
     )  # fmt: skip
     parser.add_argument("--any", action="store_true", help="Serve any registered or pulled model that is asked for.")
-    parser.add_argument("--engine", metavar="KIND", help="onnx, transformers, vllm, ... (what fits the model).")
+    parser.add_argument("--engine", metavar="KIND", help="onnx, transformers, remote, ... (what fits the model).")
+    parser.add_argument(
+        "--connection", metavar="CONN", help="The models are those of another server (--engine remote): this one."
+    )
     parser.add_argument(
         "--option", nargs="+", action=KeyValues, default={}, metavar="NAME=VALUE", help="Options of the engine."
     )
@@ -134,6 +150,7 @@ SERVE = Command(
     (
         "pf model serve builtin/intent-mini",
         "pf model serve my-model --adapter formal=formal-lora brief=brief-lora",
+        "pf model serve gpt-4o-mini --engine remote --connection my-openai",
         "pf model serve small large --memory 12GB --idle 600 --api-key-file keys.yaml",
     ),
 )

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import logging
 import math
+import os
 from array import array
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -281,7 +282,8 @@ def _numbers(values: Sequence[float]) -> list[float]:
 
 def _reason(error: Exception) -> str:
     if isinstance(error, aiohttp.ClientConnectorError):
-        return f"it cannot be reached ({error.os_error.strerror or error.os_error})"
+        number = error.os_error.errno
+        return f"it cannot be reached ({os.strerror(number) if number and number > 0 else error.os_error})"
     if isinstance(error, aiohttp.ClientPayloadError | aiohttp.ServerDisconnectedError | ConnectionResetError):
         return "the connection broke off"
     return f"{type(error).__name__}: {error}".rstrip(": ")
