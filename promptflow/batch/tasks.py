@@ -36,6 +36,7 @@ def start_tasks(batch: Batch) -> Callable[[], float]:
 async def _run_tasks(batch: Batch) -> None:
     batch.adapt(START, MOST)
     tasks: set[asyncio.Task[None]] = set()
+    all_ended = asyncio.Event()
     running = 0
 
     async def work() -> None:
@@ -58,8 +59,18 @@ async def _run_tasks(batch: Batch) -> None:
         if running >= batch.at_once or batch.exhausted:
             return False
         running += 1
-        tasks.add(asyncio.ensure_future(work()))
+        task = asyncio.ensure_future(work())
+        tasks.add(task)
+        task.add_done_callback(ended)
         return True
+
+    def ended(task: asyncio.Task[None]) -> None:
+        tasks.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            batch.fail(error)
+        if not tasks:
+            all_ended.set()
 
     def grow() -> None:
         while start_one():
@@ -68,7 +79,7 @@ async def _run_tasks(batch: Batch) -> None:
     loop = asyncio.get_running_loop()
 
     def cancel() -> None:
-        for task in tasks:
+        for task in tuple(tasks):
             task.cancel()
 
     batch.cancel = lambda: _later(loop, cancel)
@@ -77,14 +88,10 @@ async def _run_tasks(batch: Batch) -> None:
     while start_one():
         for _ in range(TURNS):
             await asyncio.sleep(0)
+    # Each tells its end: to wait for the first of so many, again and again, takes the square of their number.
     while tasks:
-        ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        tasks -= ended
-        for task in ended:
-            try:
-                await task
-            except Exception as error:
-                batch.fail(error)
+        all_ended.clear()
+        await all_ended.wait()
 
 
 def _later(loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> None:

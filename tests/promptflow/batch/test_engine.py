@@ -1,3 +1,4 @@
+import asyncio
 import signal
 import threading
 import time
@@ -10,6 +11,7 @@ from promptflow.batch.tasks import start_tasks
 from promptflow.batch.threads import start_threads
 from promptflow.contracts.run import Status
 from promptflow.exceptions import BatchExecutionTimeoutError, ValidationException
+from promptflow.llm import background
 
 THREADS = """
 import time
@@ -116,6 +118,33 @@ def test_lines_at_once_follow_the_limit(executor_of, transport, keyword):
     assert len(seen) == 60
     assert (max(seen[:10]), max(seen[-15:])) == (2, 1)
     assert 2 < max(seen[10:35]) <= 6
+
+
+class Watched(asyncio.Task):
+    """A task that counts how often somebody asked to be told of its end; all of them together."""
+
+    asked = 0
+
+    def add_done_callback(self, *words, **more):
+        Watched.asked += 1
+        super().add_done_callback(*words, **more)
+
+
+def test_the_end_of_many_lines_at_once_costs_no_more_for_each(executor_of):
+    async def watch(factory):
+        asyncio.get_running_loop().set_task_factory(factory)
+
+    executor, asked = executor_of(TASKS), []
+    try:
+        background.run(watch(lambda loop, coro, **more: Watched(coro, loop=loop, **more)))
+        for count in (50, 200):
+            Watched.asked = 0
+            results, _ = run(executor, rows(*map(str, range(count))), concurrency=count)
+            asked.append(Watched.asked)
+            assert len(results) == count
+    finally:
+        background.run(watch(None))
+    assert 0 < asked[1] <= 5 * asked[0]
 
 
 def test_lines_in_skip_are_left_out(executor_of):
