@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -35,6 +36,12 @@ class Facts:
     onnx: int = 0
     read: int = 0
     folder: Path | None = None
+
+    @property
+    def measured_as(self) -> str:
+        """What its measured loads are kept by: a folder by its whole path, however it was written."""
+        plain = self.folder is not None and not self.revision and Path(self.name).expanduser().exists()
+        return os.path.abspath(os.path.expanduser(self.name)) if plain else self.name
 
 
 def facts_of(name: str, revision: str | None = None, *, hub: Hub, local: LocalModels | None = None) -> Facts:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,15 @@ def measured(workspace: Workspace, model: str) -> list[Measured]:
     except (OSError, ValueError):
         return []
     return list(_sane(loads)) if isinstance(loads, list) else []
+
+
+def highest(loads: Sequence[Measured]) -> list[Measured]:
+    """Of each engine, device and dtype the last load, with the highest peak that any of them had."""
+    found: dict[tuple[str, str, str], Measured] = {}
+    for load in loads:
+        way = (load.engine, load.device, load.dtype)
+        found[way] = replace(load, peak=max(load.peak, found[way].peak if way in found else 0))
+    return list(found.values())
 
 
 def _sane(loads: list[Any]) -> Iterator[Measured]:

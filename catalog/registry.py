@@ -16,7 +16,7 @@ from catalog.lineage import DATA, ORIGIN, PARENT, RUN, Edge, Lineage
 from catalog.references import Reference, is_hub_id, parse_reference
 from catalog.schemas import ModelSpec, check_stage, check_texts
 from catalog.sources import Source, opened
-from catalog.uses import Uses
+from catalog.uses import Uses, told
 from promptflow.exceptions import ValidationException, WorkspaceError
 from promptflow.workspace import Workspace
 from promptflow.workspace.blobs import Blob
@@ -137,9 +137,10 @@ class Registry:
             users = self.uses.of(asset.id)
             if users:
                 raise AssetInUseError(
-                    f"model {asset.name}:{asset.version} is used by {', '.join(users)}.",
-                    hint="delete what uses it first, or `pf model archive` to hide it",
+                    f"model {asset.name}:{asset.version} is used by {', '.join(map(told, users))}.",
+                    hint="stop or delete what uses it first, or `pf model archive` to hide it",
                 )
+            self.uses.forget(asset.id)
             self.aliases.forget(asset)
             self.assets.remove(asset)
             blobs = self.contents.forget(asset.digest)

@@ -9,14 +9,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, TypeVar
 
-from promptflow.exceptions import UserErrorException
-from serve.engines.base import AdapterNotFoundError, Engine, EngineClosedError
+from catalog.assets import AssetNotFoundError
+from promptflow.workspace import Workspace
+from serve.engines.base import Engine, EngineClosedError
+from serve.holds import Holds
+from serve.lora import Adapter
+from serve.names import Find, FindAdapter, Names
+from serve.served import Budget, NoRoomError, NotServedError, Served, Slot, Use
+
+__all__ = ["Adapter", "Budget", "NoRoomError", "NotServedError", "Router", "Served", "Slot", "Use"]
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -24,69 +29,9 @@ T = TypeVar("T")
 DRAIN_SECONDS = 300.0  # so long a model waits for another one's requests to end
 
 
-class NotServedError(UserErrorException):
-    """Nothing of this name is served here."""
-
-    http_status = 404
-
-
-class NoRoomError(UserErrorException):
-    """The model does not fit the memory budget, or the others do not make room for it."""
-
-    http_status = 503
-
-
-@dataclass(frozen=True)
-class Served:
-    """A model as it is offered. ``make`` gives its engine, not loaded; ``size`` is the bytes that it is thought to
-    need; ``adapters`` are the folders of its LoRA adapters by the name that requests use; by ``alias`` it is known
-    where no other has that name: of a version, the name without it."""
-
-    name: str
-    make: Callable[[], Engine]
-    size: int = 0
-    adapters: Mapping[str, Path] = field(default_factory=dict)
-    alias: str = ""
-
-
-@dataclass(frozen=True)
-class Budget:
-    """What may be loaded at once; 0 is no limit. ``idle`` is the seconds after which an unused model leaves."""
-
-    memory: int = 0
-    models: int = 0
-    idle: float = 0.0
-
-
-@dataclass(frozen=True)
-class Use:
-    """A loaded model in the hands of one request; ``adapter`` is empty for the base model."""
-
-    name: str
-    engine: Engine
-    adapter: str = ""
-
-
-class Slot:
-    """A model that is offered, and its engine while it is loaded."""
-
-    def __init__(self, served: Served) -> None:
-        self.served = served
-        self.engine: Engine | None = None
-        self.users = 0
-        self.last = 0.0  # monotonic seconds
-        self.size = 0
-        self.leaving = False
-        self.loading: asyncio.Task[Engine] | None = None
-        self.changed = asyncio.Condition()
-
-    @property
-    def free(self) -> bool:
-        return self.users == 0
-
-
 class Router:
-    """``find`` and ``find_adapter`` are asked for names that were not offered at the start; None or an error refuses.
+    """``find`` and ``find_adapter`` are asked for names that were not offered at the start, as `Names` says. ``told``
+    hears of each model that was loaded, in a thread.
 
     All of it belongs to one event loop; loading and unloading run in threads.
     """
@@ -95,11 +40,15 @@ class Router:
         self,
         offered: Sequence[Served],
         budget: Budget = Budget(),  # noqa: B008 - frozen
-        find: Callable[[str], Served | None] | None = None,
-        find_adapter: Callable[[str, str], Path | None] | None = None,
+        find: Find | None = None,
+        find_adapter: FindAdapter | None = None,
+        holds: Holds | None = None,
+        told: Callable[[Served, Engine], None] | None = None,
     ) -> None:
-        self.slots = {served.name: Slot(served) for served in offered}
-        self.budget, self.find, self.find_adapter = budget, find, find_adapter
+        self.holds = holds or Holds(Workspace.open)
+        self.names = Names(offered, self.holds, find, find_adapter)
+        self.slots = self.names.slots
+        self.budget, self.told = budget, told
         self.loads = self.evictions = 0
         self._room = asyncio.Lock()
         self._timer: asyncio.TimerHandle | None = None
@@ -116,11 +65,36 @@ class Router:
     async def use(self, name: str | None) -> AsyncIterator[Use]:
         """The model called ``name`` (MODEL, MODEL@ADAPTER or ADAPTER; by default the first one), loaded."""
         slot, adapter = await self.resolve(name or self.default)
+        async with self._using(slot) as engine:
+            if adapter:
+                async with slot.lora.use(engine, adapter):
+                    yield Use(f"{slot.served.name}@{adapter}", engine, adapter)
+            else:
+                yield Use(slot.served.name, engine)
+
+    async def resolve(self, name: str) -> tuple[Slot, str]:
+        """The slot for a name and the adapter that it asks for. NotServedError, AdapterNotFoundError."""
+        return await self.names.resolve(name)
+
+    async def load_adapter(self, model: str | None, name: str, adapter: Adapter) -> None:
+        """Offer one more adapter of a model, and load it."""
+        slot, _ = await self.resolve(model or self.default)
+        async with self._using(slot) as engine:
+            await slot.lora.load(engine, name, adapter)
+
+    async def unload_adapter(self, model: str | None, name: str) -> None:
+        """Offer an adapter no more; it leaves once the requests that use it are done."""
+        slot, _ = await self.resolve(model or self.default)
+        if slot.engine is None:
+            return await slot.lora.unload(None, name)
+        async with self._using(slot) as engine:
+            await slot.lora.unload(engine, name)
+
+    @asynccontextmanager
+    async def _using(self, slot: Slot) -> AsyncIterator[Engine]:
         engine = await self._enter(slot)
         try:
-            if adapter and adapter not in engine.adapters:
-                await self._load_adapter(slot, engine, adapter)
-            yield Use(f"{slot.served.name}@{adapter}" if adapter else slot.served.name, engine, adapter)
+            yield engine
         except EngineClosedError:
             # It is gone for good: the next request gets a new one. After an EngineFailedError it goes on by itself.
             slot.leaving = slot.leaving or slot.engine is engine
@@ -128,30 +102,9 @@ class Router:
         finally:
             await self._leave(slot)
 
-    async def resolve(self, name: str) -> tuple[Slot, str]:
-        """The slot for a name and the adapter that it asks for. NotServedError, AdapterNotFoundError."""
-        if (slot := self._by_name(name)) is not None:
-            return slot, ""
-        owners = [slot for slot in self.slots.values() if name in slot.served.adapters]
-        if len(owners) == 1:
-            return owners[0], name
-        base, at, adapter = name.rpartition("@")
-        if at and base and (slot := self._by_name(base)) is not None:
-            return slot, adapter
-        served = await asyncio.to_thread(self.find, name) if self.find is not None else None
-        if served is None:
-            raise NotServedError(f"The model '{name}' is not served here; {_listed(list(self.slots))}.")
-        return self.slots.setdefault(served.name, Slot(served)), ""
-
-    def _by_name(self, name: str) -> Slot | None:
-        """By its name or alias, or by the last part of its name where only one is called so."""
-        if name in self.slots:
-            return self.slots[name]
-        for slot in self.slots.values():
-            if slot.served.alias == name:
-                return slot
-        short = [slot for known, slot in self.slots.items() if known.rpartition("/")[2] == name]
-        return short[0] if len(short) == 1 else None
+    async def open(self) -> None:
+        """Hold what is offered, from now until it is closed."""
+        await asyncio.to_thread(self.holds.hold, [one for slot in self.slots.values() for one in slot.served.assets])
 
     async def preload(self, name: str) -> None:
         async with self.use(name):
@@ -165,6 +118,7 @@ class Router:
             engine, slot.engine = slot.engine, None
             assert engine is not None
             await asyncio.to_thread(engine.unload)
+        await asyncio.to_thread(self.holds.end)
 
     async def _enter(self, slot: Slot) -> Engine:
         """Counts one more user; the caller has to `_leave`, but not after an error."""
@@ -201,8 +155,7 @@ class Router:
             async with self._room:
                 await self._make_room(slot)
                 began = time.monotonic()
-                engine = await asyncio.to_thread(slot.served.make)
-                await asyncio.to_thread(engine.load)
+                engine = await self._made(slot)
                 stats = engine.stats()
                 slot.size = max(stats.weights_bytes + stats.cache_bytes, slot.served.size)
                 slot.engine = engine
@@ -210,19 +163,26 @@ class Router:
             slot.loading = None
         self.loads += 1
         logger.info("loaded %s in %.1f s, %d bytes", slot.served.name, time.monotonic() - began, slot.size)
+        if self.told is not None:
+            self._start(asyncio.to_thread(self.told, slot.served, engine))
         return engine
 
-    async def _load_adapter(self, slot: Slot, engine: Engine, adapter: str) -> None:
-        folder = slot.served.adapters.get(adapter)
-        if folder is None and self.find_adapter is not None:
-            folder = await asyncio.to_thread(self.find_adapter, slot.served.name, adapter)
-        if folder is None:
-            raise AdapterNotFoundError(
-                f"The model '{slot.served.name}' has no adapter '{adapter}'; {_listed(list(slot.served.adapters))}."
-            )
-        async with slot.changed:
-            if adapter not in engine.adapters:
-                await asyncio.to_thread(engine.load_adapter, adapter, folder)
+    async def _made(self, slot: Slot) -> Engine:
+        """Its engine, loaded, and its files held."""
+        assets = [slot.served.asset] if slot.served.asset else []
+        try:
+            await asyncio.to_thread(self.holds.hold, assets)
+        except AssetNotFoundError:
+            if slot.found:
+                self.slots.pop(slot.served.name, None)
+            raise
+        try:
+            engine = await asyncio.to_thread(slot.served.make)
+            await asyncio.to_thread(engine.load)
+        except BaseException:
+            await asyncio.to_thread(self.holds.release, assets)
+            raise
+        return engine
 
     async def _make_room(self, slot: Slot) -> None:
         need, budget = slot.served.size, self.budget
@@ -259,6 +219,8 @@ class Router:
         try:
             if engine is not None:
                 await asyncio.to_thread(engine.unload)
+                held = slot.lora.gone() + ([slot.served.asset] if slot.served.asset else [])
+                await asyncio.to_thread(self.holds.release, held)
                 logger.info("unloaded %s", slot.served.name)
         finally:
             slot.leaving = False
@@ -296,12 +258,6 @@ class Router:
                 soonest = min(soonest or self.budget.idle, max(left, 0.05))
         if soonest and self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(soonest, self._start_sweep)
-
-
-def _listed(names: list[str]) -> str:
-    if not names:
-        return "there is none"
-    return f"'{names[0]}' is" if len(names) == 1 else "there are " + ", ".join(names[:20])
 
 
 def _bytes(size: int) -> str:

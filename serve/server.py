@@ -88,6 +88,7 @@ def serve(
     async def run() -> None:
         router = app.service.router
         try:
+            await router.open()
             for name in preload:
                 await router.preload(name)
             await Server(app, told, idle).serve([listener])

@@ -6,15 +6,19 @@ import subprocess
 import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
-from catalog.facts import Facts, facts_of
+from catalog.assets import AssetNotFoundError
+from catalog.facts import Facts, facts_of, facts_of_folder
 from catalog.fit import DTYPES, Fit, predict
 from catalog.hub import Hub
 from catalog.machine import Machine
-from catalog.measured import measured
+from catalog.measured import highest, measured
 from catalog.plans import Plan, Wish
+from catalog.references import is_hub_id
+from catalog.registry import Registry
 from promptflow.cli import exits
 from promptflow.cli.args import positive
 from promptflow.cli.command import Command
@@ -67,7 +71,7 @@ def _measure(facts: Facts, fit: Fit, out: Output) -> None:
     if fit.fits is False:
         raise ValidationException(f"{facts.name} does not fit this machine.", hint="pf catalog fit --all says why")
     out.note(f"loading {facts.name}")
-    words = [sys.executable, "-m", "serve.engines.measure", facts.name, str(facts.folder)]
+    words = [sys.executable, "-m", "serve.engines.measure", facts.measured_as, str(facts.folder)]
     done = subprocess.run(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     if done.returncode:
         last = done.stderr.strip().splitlines()[-1:] or [f"it ended with {done.returncode}"]
@@ -78,10 +82,22 @@ def _looked(
     name: str, revision: str | None, hub: Hub, machine: Machine, wish: Wish
 ) -> tuple[Facts, Fit] | UserErrorException:
     try:
-        facts = facts_of(name, revision, hub=hub)
+        facts = registered_facts(name) or facts_of(name, revision, hub=hub)
         return facts, predict(facts.config, facts.weights, machine, wish, onnx=facts.onnx)
     except UserErrorException as error:
         return error
+
+
+def registered_facts(name: str) -> Facts | None:
+    """Of a model in the registry, if ``name`` is the name of one and not a path."""
+    if Path(name).expanduser().exists() or is_hub_id(name):
+        return None
+    registry = Registry(Workspace.open())
+    try:
+        asset = registry.get(name)
+    except (AssetNotFoundError, ValidationException):
+        return None
+    return replace(facts_of_folder(registry.folder(asset)), name=f"{asset.name}:{asset.version}")
 
 
 def record(facts: Facts, fit: Fit, workspace: Workspace) -> dict[str, Any]:
@@ -101,7 +117,7 @@ def record(facts: Facts, fit: Fit, workspace: Workspace) -> dict[str, Any]:
         "pulled": facts.folder is not None,
         "best": _plan(fit.best),
         "plans": [_plan(plan) for plan in fit.plans],
-        "measured": [asdict(load) for load in measured(workspace, facts.name)],
+        "measured": [asdict(load) for load in measured(workspace, facts.measured_as)],
     }
 
 
@@ -112,8 +128,7 @@ def _plan(plan: Plan) -> dict[str, Any]:
 def _rows(facts: Facts, fit: Fit, every: bool) -> list[dict[str, Any]]:
     """One row for the best way, or all; then what was measured."""
     rows = [_row(facts, plan) for plan in (fit.plans if every else (fit.best,))]
-    loads = {(load.engine, load.device, load.dtype): load for load in measured(Workspace.open(), facts.name)}
-    for load in loads.values():
+    for load in highest(measured(Workspace.open(), facts.measured_as)):
         taken = {"needs": size_text(load.peak or load.weights + load.cache), "weights": size_text(load.weights)}
         rows.append({"model": facts.name, "fits": "measured", "engine": load.engine, "device": load.device,
                      "dtype": load.dtype, "cache": size_text(load.cache), "context": load.context} | taken)  # fmt: skip
@@ -178,7 +193,9 @@ def add_wish(parser: ArgumentParser) -> None:
 
 
 def _arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("models", nargs="+", metavar="MODEL", help="Id on the hub, a folder, or a GGUF file.")
+    parser.add_argument(
+        "models", nargs="+", metavar="MODEL", help="Id on the hub, registered name, folder, or GGUF file."
+    )
     add_wish(parser)
     parser.add_argument("--all", action="store_true", help="All ways to run it, not the best alone.")
     parser.add_argument("--measure", action="store_true", help="Load models that are here, and show what they took.")

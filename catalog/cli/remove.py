@@ -6,7 +6,7 @@ from argparse import ArgumentParser, Namespace
 
 from catalog.cli.arguments import add_id
 from catalog.local import LocalModels, NotPulledError
-from catalog.uses import Uses
+from catalog.uses import Uses, told
 from promptflow.cli import exits
 from promptflow.cli.args import add_yes
 from promptflow.cli.command import Command
@@ -23,7 +23,7 @@ def remove(args: Namespace, out: Output) -> int:
         raise NotPulledError(f"{args.id} is not on this machine.", hint="pf catalog list")
     users = Uses(Workspace.open()).of(f"hub:{args.id}")
     if users:
-        raise UserErrorException(f"{args.id} is used by {', '.join(users)}.", hint="stop them first")
+        raise UserErrorException(f"{args.id} is used by {', '.join(map(told, users))}.", hint="stop them first")
     what = args.id + (f" at {found[0].sha[:12]}" if args.revision else "")
     if not out.confirm(f"Remove {what} ({size_text(sum(model.size for model in found))})?", args.yes):
         out.note("not removed")

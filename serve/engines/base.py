@@ -143,6 +143,7 @@ class Engine(ABC):
     context = 0  # tokens that a prompt and its answer may have together; 0: not known
     tasks: frozenset[str] = frozenset({"generate"})  # of "generate", "embed", "rerank"; known once loaded
     inputs: frozenset[str] = frozenset({"text"})  # kinds of message parts that it reads: "text", "image"
+    most_adapters = 0  # that may be loaded at once; 0: no limit
 
     def __init__(self, model: str) -> None:
         self.model = model

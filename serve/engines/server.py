@@ -13,6 +13,7 @@ from pathlib import Path
 
 from promptflow.exceptions import UserErrorException
 from promptflow.workspace import Workspace
+from serve.fitted import Fitted
 from serve.offers import Offers
 from serve.openai.app import OpenAIApp
 from serve.openai.keys import Key, Keys
@@ -29,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         offers = Offers(Workspace.open)
         served = offers.offer(args.model)
         # Whoever has this server's key is the user who started it, and may name any folder.
-        router = Router([served], find_adapter=offers.any_adapter if secret else None)
+        router = Router([served], find_adapter=offers.any_adapter if secret else None, told=Fitted(Workspace.open))
         app = OpenAIApp(router, Keys([Key.of("local", secret)] if secret else []))
         listener = listen(args.host, args.port)
         serve(app, listener, preload=[served.name], port_file=args.port_file, idle=args.idle)

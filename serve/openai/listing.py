@@ -30,7 +30,7 @@ async def models(exchange: Exchange, service: Service) -> None:
     for slot in list(service.router.slots.values()):
         cards.append(card(slot.served.name, service))
         loaded = slot.engine.adapters if slot.engine is not None else ()
-        for adapter in dict.fromkeys((*slot.served.adapters, *loaded)):
+        for adapter in dict.fromkeys((*slot.lora.offered, *loaded)):
             cards.append(card(f"{slot.served.name}@{adapter}", service, parent=slot.served.name))
     await exchange.json({"object": "list", "data": cards})
 

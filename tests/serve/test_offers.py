@@ -12,7 +12,9 @@ from catalog.registry import Registry
 from catalog.schemas import ModelSpec
 from promptflow.exceptions import UserErrorException, ValidationException
 from promptflow.workspace import Workspace
+from serve.lora import Adapter
 from serve.offers import Offers, weights_size
+from serve.served import Served
 
 
 @pytest.fixture
@@ -64,7 +66,7 @@ def test_an_adapter_is_offered_with_its_base(registry: Registry, tmp_path: Path)
     for served in (offers.offer("formal"), offers.offer("shop@formal")):
         assert served.name == "shop" and [*served.adapters] == ["formal"]
     named = offers.offer("shop", {"f": "formal", "here": str(tmp_path / "orphan")})
-    assert {*named.adapters} == {"f", "here"} and named.adapters["here"] == tmp_path / "orphan"
+    assert {*named.adapters} == {"f", "here"} and named.adapters["here"].folder == tmp_path / "orphan"
     with pytest.raises(ValidationException, match="adapter of 'org/absent', which is not on this machine"):
         offers.offer("orphan")
     with pytest.raises(ValidationException, match="'shop' is no adapter"):
@@ -74,15 +76,25 @@ def test_an_adapter_is_offered_with_its_base(registry: Registry, tmp_path: Path)
 def test_over_http_no_path_is_a_name(registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     registry.create(ModelSpec("shop", str(folder_of(tmp_path / "m"))))
     registry.create(ModelSpec("formal", str(adapter_of(tmp_path / "a", "shop"))))
+    registry.create(ModelSpec("orphan", str(adapter_of(tmp_path / "b", str(tmp_path / "m")))))
     monkeypatch.chdir(tmp_path)
     offers = Offers(Workspace.open)
-    assert offers.among_known("shop") is not None
-    for name in (str(tmp_path / "m"), "./m", "m", "../" + tmp_path.name + "/m", "formal", "absent", "", "builtin/../m"):
+    (shop, none), (base, adapter) = offers.among_known("shop") or ("", ""), offers.among_known("formal") or ("", "")
+    assert isinstance(shop, Served) and (shop.name, shop.exact, shop.asset, none) == (
+        "shop:1",
+        "shop:1",
+        "model:shop:1",
+        "",
+    )
+    assert isinstance(base, Served) and (base.name, [*base.adapters], adapter) == ("shop:1", ["formal:1"], "formal:1")
+    assert base.assets == ["model:shop:1", "model:formal:1"]
+    for name in (str(tmp_path / "m"), "./m", "m", "../" + tmp_path.name + "/m", "orphan", "absent", "", "builtin/../m"):
         assert offers.among_known(name) is None
-    assert offers.known_adapter("shop", "formal") is not None
+    known = offers.known_adapter("shop", "formal")
+    assert known is not None and (known[0], known[1].asset) == ("formal:1", "model:formal:1")
     for name in ("./a", str(tmp_path / "a"), "shop", "absent"):
         assert offers.known_adapter("shop", name) is None
-    assert offers.any_adapter("shop", str(tmp_path / "a")) == tmp_path / "a"
+    assert offers.any_adapter("shop", str(tmp_path / "a")) == (str(tmp_path / "a"), Adapter(tmp_path / "a"))
     assert offers.any_adapter("shop", "absent") is None
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from serve.engines.base import AdapterNotFoundError, Engine, EngineClosedError, EngineFailedError, Piece, Request
-from serve.router import Budget, NoRoomError, NotServedError, Router, Served
+from serve.router import Adapter, Budget, NoRoomError, NotServedError, Router, Served
 
 
 class Counted(Engine):
@@ -181,8 +181,10 @@ def test_names_lead_to_models_and_adapters(tmp_path: Path) -> None:
     log: list[str] = []
 
     async def work() -> None:
-        served = Served("org/a", lambda: Counted("org/a", log), adapters={"x": tmp_path})
-        router = Router([served], find_adapter=lambda base, name: tmp_path if name == "later" else None)
+        served = Served("org/a", lambda: Counted("org/a", log), adapters={"x": Adapter(tmp_path)})
+        router = Router(
+            [served], find_adapter=lambda base, name: (name, Adapter(tmp_path)) if name == "later" else None
+        )
         for asked, got in {
             None: "org/a",
             "a": "org/a",
@@ -193,7 +195,7 @@ def test_names_lead_to_models_and_adapters(tmp_path: Path) -> None:
         }.items():
             async with router.use(asked) as use:
                 assert use.name == got
-        with pytest.raises(AdapterNotFoundError, match="has no adapter 'y'; 'x' is"):
+        with pytest.raises(AdapterNotFoundError, match="has no adapter 'y'; there are x, later"):
             await router.preload("org/a@y")
         with pytest.raises(NotServedError, match="The model 'b' is not served here; 'org/a' is"):
             await router.preload("b")
@@ -206,7 +208,7 @@ def test_an_adapter_that_many_ask_for_is_loaded_once(tmp_path: Path) -> None:
     log: list[str] = []
 
     async def work() -> None:
-        router = Router([Served("a", lambda: Counted("a", log), adapters={"x": tmp_path})])
+        router = Router([Served("a", lambda: Counted("a", log), adapters={"x": Adapter(tmp_path)})])
         await asyncio.gather(*(router.preload("a@x") for _ in range(10)))
 
     run(work)

@@ -11,7 +11,7 @@ import pytest
 
 from serve.engines import open_engine
 from serve.openai.app import OpenAIApp
-from serve.router import Router, Served
+from serve.router import Adapter, Router, Served
 from tests import tiny_models
 from tests.serve.openai.serving import running
 
@@ -29,7 +29,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def url(models: Path) -> Iterator[str]:
     def torch(name: str, kind: str = "transformers") -> Served:
-        adapters = {"lora": models / "lora"} if name == "llama" else {}
+        adapters = {"lora": Adapter(models / "lora")} if name == "llama" else {}
         options = {"device": "cpu", "dtype": "float32"}
         return Served(name, partial(open_engine, name, kind, models / name, **options), adapters=adapters)
 
