@@ -14,7 +14,7 @@ from promptflow.exceptions import PromptflowException
 from promptflow.executor.inputs import step_into
 from promptflow.executor.multimedia import load_images
 from promptflow.storage.ended import Journaled, forget
-from promptflow.storage.entries import Entry, line_record, node_record, output_of
+from promptflow.storage.entries import Entry, inputs_of, line_record, node_record, output_of
 from promptflow.storage.folder import RunFolder
 from promptflow.storage.numbers import Numbers
 
@@ -68,6 +68,8 @@ class Attempts:
         result = _line_result(line_record(line, self._run_id), infos, self._executor, self._run_id, self._run_id)
         if "exact" in line:
             result.output = result.run_info.output = output_of(line)
+        if "given" in line:
+            result.run_info.inputs = inputs_of(line)
         return result
 
     def _info(self, entry: Entry) -> RunInfo:

@@ -2,14 +2,15 @@
 
 An entry has no run ids, which follow from the run's name, and nothing that is empty:
 ``{"line": 5, "node": "ask", "status": …, "start": …, "end": …, "measured": …, "inputs": …, "output": …}``.
-Where JSON does not hold the output as it is, ``exact`` does, or else ``lossy`` says so. A line's entry has no ``node``;
-that of an aggregation node has no line. ``{"run": name}`` starts each segment; ``{"forget": …}`` after it makes earlier
-entries void.
+Where JSON does not hold the output as it is, ``exact`` does, or else ``lossy`` says so; ``given`` does for a line's
+inputs. A line's entry has no ``node``; that of an aggregation node has no line. ``{"run": name}`` starts each segment;
+``{"forget": …}`` after it makes earlier entries void.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import orjson
@@ -63,6 +64,9 @@ def line_entry(info: FlowRunInfo, inputs: bytes, output: bytes | None, default: 
     }
     if output is not None and not is_exact(info.output):
         entry |= _exactly(info.output)
+    if not is_exact(info.inputs):
+        with suppress(ValueError):
+            entry["given"] = pack(info.inputs)
     for name in _LINE_EXTRAS:
         if value := getattr(info, name):
             entry[name] = value
@@ -76,6 +80,11 @@ def line_entry(info: FlowRunInfo, inputs: bytes, output: bytes | None, default: 
 def output_of(entry: Mapping[str, Any]) -> Any:
     """The output as it was, of an entry that holds it exactly."""
     return unpack(entry["exact"])
+
+
+def inputs_of(entry: Mapping[str, Any]) -> Any:
+    """The inputs as they were, of a line's entry that holds them exactly."""
+    return unpack(entry["given"])
 
 
 def node_record(entry: Mapping[str, Any], run: str) -> dict[str, Any]:

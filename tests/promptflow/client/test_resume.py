@@ -349,6 +349,20 @@ def test_a_run_on_a_full_disk_goes_on_when_there_is_room(client, chain, data, ca
     assert 0 <= repeated <= 2
 
 
+def test_an_aggregation_gets_the_inputs_of_lines_as_they_were(client, chain, folder):
+    (chain / "flow.dag.yaml").write_text(
+        "inputs: {x: {type: object}}\noutputs: {}\nnodes:\n"
+        "- {name: c, type: python, source: {type: code, path: c.py}, aggregation: true, inputs: {all: '${inputs.x}'}}\n"
+    )
+    (folder / "rows.jsonl").write_text('{"x": NaN}\n{"x": {"a": [1, -Infinity]}}\n{"x": "text"}\n')
+    run = client.run(flow=chain, data=folder / "rows.jsonl", name="r")
+    whole, pristine = results(run), journal(run).read_bytes()
+    assert client.get_metrics(run) == {"all": "nan{'a': [1, -inf]}text"}
+    for end in ends(journal(run)):
+        rewind(client, run, pristine[:end])
+        assert results(client.runs.resume("r")) == whole
+
+
 def test_a_class_with_aggregation_goes_on(client, folder, data, calls):
     (folder / "flex").mkdir()
     (folder / "flex" / "m.py").write_text(
