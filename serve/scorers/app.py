@@ -1,0 +1,101 @@
+"""The HTTP face of a scorer, as an ASGI application: ``/score`` and its kin, on threads that the scorer may block."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from promptflow.exceptions import PromptflowException
+from serve.scorers.answers import to_json
+from serve.scorers.base import JSON, Answer, Call, InputError, ModelError, Scorer
+
+logger = logging.getLogger(__name__)
+
+MAX_BODY = 512 * 1024 * 1024  # bytes; the gateway in front has the limit that the user sets
+FAILED = {"ms-azureml-model-error-statuscode": "500", "ms-azureml-model-error-reason": "model_error"}
+
+
+class ScorerApp:
+    """Answers for one scorer, ``at_once`` requests at a time; the others wait in line."""
+
+    def __init__(self, scorer: Scorer, at_once: int = 1) -> None:
+        self.scorer = scorer
+        self.ready = False
+        self._threads = ThreadPoolExecutor(at_once, thread_name_prefix="score")
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            return
+        try:
+            answer = await self._answered(scope, receive)
+        except ConnectionResetError:
+            return
+        except Exception as error:
+            answer = self._failure(error)
+        start = [(b"content-type", answer.media.encode()), (b"content-length", str(len(answer.body)).encode())]
+        start += [(name.encode("latin-1"), text.encode("latin-1")) for name, text in answer.headers.items()]
+        await send({"type": "http.response.start", "status": answer.status, "headers": start})
+        await send({"type": "http.response.body", "body": answer.body})
+
+    async def _answered(self, scope: Mapping[str, Any], receive: Any) -> Answer:
+        path = scope["path"]
+        if path == "/score":
+            call = await _call(scope, receive)
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._threads, self.scorer.score, call)
+        if path == "/":
+            return Answer(b"Healthy", media="text/plain")
+        if path == "/ready":
+            return Answer(b"Ready", 200 if self.ready else 503, "text/plain")
+        if path == "/swagger.json":
+            version = 2 if b"version=2" in scope["query_string"] else 3
+            return Answer(to_json(self.scorer.swagger(version)))
+        return Answer(to_json({"error": {"code": "NotFound", "message": f"There is no {path} here."}}), 404)
+
+    def _failure(self, error: Exception) -> Answer:
+        if isinstance(error, InputError):
+            return _error(400, "BadArgument", str(error))
+        if isinstance(error, ModelError):
+            print(error.traceback or error, file=sys.stderr, flush=True)
+            return _error(500, "ModelError", str(error), FAILED)
+        if isinstance(error, PromptflowException):
+            hint = f" ({error.hint})" if error.hint else ""
+            return _error(error.http_status, type(error).__name__, f"{error}{hint}")
+        logger.error("the request failed", exc_info=error)
+        return _error(500, "SystemError", f"{type(error).__name__}: {error}", FAILED)
+
+    def close(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+async def _call(scope: Mapping[str, Any], receive: Any) -> Call:
+    message = await receive()
+    body = message.get("body", b"")
+    if message.get("more_body"):
+        body = await _rest(body, receive)
+    if message["type"] == "http.disconnect":
+        raise ConnectionResetError("the caller hung up")
+    headers = {name.decode("latin-1"): text.decode("latin-1") for name, text in scope["headers"]}
+    return Call(scope["method"], scope["path"], scope["query_string"].decode("latin-1"), headers, body)
+
+
+async def _rest(first: bytes, receive: Any) -> bytes:
+    parts, size = [first], len(first)
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ConnectionResetError("the caller hung up")
+        parts.append(message.get("body", b""))
+        size += len(parts[-1])
+        if size > MAX_BODY:
+            raise InputError(f"The body is larger than {MAX_BODY // 2**20} MiB.")
+        if not message.get("more_body"):
+            return b"".join(parts)
+
+
+def _error(status: int, code: str, message: str, headers: Mapping[str, str] | None = None) -> Answer:
+    return Answer(to_json({"error": {"code": code, "message": message}}), status, JSON, dict(headers or {}))

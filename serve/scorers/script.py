@@ -1,0 +1,139 @@
+"""A ``score.py`` as Azure ML runs it: ``init()`` once, ``run(...)`` per request."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from serve.scorers.answers import to_json
+from serve.scorers.base import Answer, Call, InputError, LoadError, ModelError, Scorer
+from serve.scorers.swagger import swagger
+
+SHIMS = Path(__file__).parent / "shims"
+RAW = "__azureml_rawhttp__"  # what the decorator of the shim leaves on a function
+
+
+class ScriptScorer(Scorer):
+    """``code`` is the folder of the script, which is the working folder of this process and first on its path."""
+
+    def __init__(self, code: Path, script: str) -> None:
+        self._file = code / script
+        self._run: Callable[..., Any] = _missing
+        self._answer: Callable[[Call], Any] = self._of_text
+
+    def load(self) -> None:
+        module = _import(self._file)
+        run = getattr(module, "run", None)
+        if not callable(run):
+            raise LoadError(f"{self._file.name} has no function 'run'.", hint="def run(data): ...")
+        self._run = run
+        self._answer = self._of_request if getattr(run, RAW, False) else self._of_text
+        if _is_decorated(run):
+            self._answer = self._of_fields
+        init = getattr(module, "init", None)
+        if init is not None:
+            _guarded(init, f"init() of {self._file.name}")
+
+    def score(self, call: Call) -> Answer:
+        try:
+            value = self._answer(call)
+        except InputError:
+            raise
+        except BaseException as error:  # SystemExit, too: a request does not end the process
+            raise failed(error, "run()") from error
+        return self._sent(value)
+
+    def swagger(self, version: int) -> dict[str, Any]:
+        return swagger(os.environ.get("AZUREML_DEPLOYMENT_NAME", "deployment"), version, *_schemas(self._run))
+
+    def _of_text(self, call: Call) -> Any:
+        try:
+            return self._run(call.body.decode())
+        except UnicodeDecodeError as error:
+            raise InputError(f"The body is not UTF-8: {error}") from error
+
+    def _of_request(self, call: Call) -> Any:
+        from azureml.contrib.services.aml_request import AMLRequest  # of the shims, which the script has imported
+
+        return self._run(AMLRequest(call))
+
+    def _of_fields(self, call: Call) -> Any:
+        """``inference_schema`` knows the parameters: the body is an object of them."""
+        try:
+            fields = json.loads(call.body)
+        except ValueError as error:
+            raise InputError(f"The body is not JSON: {error}") from error
+        if not isinstance(fields, dict):
+            raise InputError("The body must be a JSON object of the parameters of run().")
+        known = {name.lower(): name for name in _schemas(self._run)[0].get("properties", {})}
+        unknown = [name for name in fields if name.lower() not in known]
+        if unknown:
+            raise InputError(f"run() has no parameter '{unknown[0]}'; it has {', '.join(known.values())}.")
+        return self._run(**{known[name.lower()]: value for name, value in fields.items()})
+
+    @staticmethod
+    def _sent(value: Any) -> Answer:
+        if hasattr(value, "get_data") and hasattr(value, "status_code"):  # AMLResponse, or a response of Flask
+            headers = {str(name).lower(): str(text) for name, text in dict(value.headers).items()}
+            media = headers.pop("content-type", "application/json")
+            headers.pop("content-length", None)
+            return Answer(value.get_data(), int(value.status_code), media, headers)
+        return Answer(to_json(value))
+
+
+def failed(error: BaseException, what: str) -> ModelError:
+    """The error of a request whose code raised ``error``; where is told by the last line of the user's own code."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if Path(frame.filename).is_relative_to(Path.cwd())]
+    where = f" at {Path(own[-1].filename).name}:{own[-1].lineno}" if own else ""
+    text = "".join(traceback.format_exception(error))
+    return ModelError(f"{what} raised {type(error).__name__}{where}: {error}", text)
+
+
+def _import(file: Path) -> Any:
+    if not file.is_file():
+        raise LoadError(f"There is no {file.name} in {file.parent}.", hint="code_configuration: {code, scoring_script}")
+    spec = importlib.util.spec_from_file_location(file.stem, file)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[file.stem] = module  # pickles name classes of it
+    _guarded(lambda: spec.loader.exec_module(module), file.name)  # type: ignore[union-attr]
+    return module
+
+
+def _guarded(call: Callable[[], Any], what: str) -> None:
+    try:
+        call()
+    except BaseException as error:
+        told = failed(error, what)
+        print(told.traceback, file=sys.stderr, flush=True)
+        raise LoadError(str(told), hint=_remedy(error)) from error
+
+
+def _remedy(error: BaseException) -> str:
+    if isinstance(error, ModuleNotFoundError):
+        return f"add '{error.name}' to the conda_file of the deployment's environment"
+    return ""
+
+
+def _is_decorated(run: Callable[..., Any]) -> bool:
+    util = sys.modules.get("inference_schema.schema_util")  # else nobody has decorated anything with it
+    return util is not None and bool(util.is_schema_decorated(run))
+
+
+def _schemas(run: Callable[..., Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """JSON schemas of what it takes and gives, as far as decorators tell."""
+    util = sys.modules.get("inference_schema.schema_util")
+    if util is None or not util.is_schema_decorated(run):
+        return {"type": "object", "example": {}}, {"type": "object"}
+    return util.get_input_schema(run), util.get_output_schema(run)
+
+
+def _missing(*_: Any, **__: Any) -> Any:
+    raise ModelError("The script is not loaded.")
