@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from promptflow.exceptions import ValidationException
 from serve.engines import open_engine
-from serve.router import Served
+from serve.lora import Adapter
+from serve.served import Served
 
 if TYPE_CHECKING:
     from promptflow.workspace import Workspace
@@ -36,7 +37,7 @@ def remote_offer(
         raise ValidationException(f"Where is the server of '{name}'?", hint=hint)
     make = partial(open_engine, name, "remote", **given)
     make()  # what is wrong with the options is said now
-    return Served(name, make, adapters={alias: Path(there) for alias, there in adapters.items()}, alias=name)
+    return Served(name, make, adapters={alias: Adapter(Path(there)) for alias, there in adapters.items()}, alias=name)
 
 
 def _place(connection: str, model: str, workspace: Callable[[], Workspace]) -> Place:

@@ -199,11 +199,8 @@ class RemoteEngine(Engine):
         if self._closed:
             raise self._gone()
         try:
-            session = await self._sessions.get()
-            data = None if body is None else orjson.dumps(body, option=orjson.OPT_NON_STR_KEYS)
-            # A redirect would take the key to a place that nobody named.
-            request = session.request(method, self.place.url(route), data=data, allow_redirects=False)
-            async with request as response:
+            data = None if body is None else orjson.dumps(body)
+            async with await self._sessions.send(method, self.place.url(route), data) as response:
                 if response.status != 200:
                     told = await _read(response, LARGEST_ERROR, cut=True)
                     raise refusal(response.status, told, response.headers, self.place, self.model, route)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import weakref
 from collections.abc import AsyncGenerator
+from dataclasses import dataclass
 from typing import Any
 
 from promptflow.llm.http import aiohttp
@@ -14,6 +15,18 @@ from serve.engines.remote_place import Place
 CONNECT_SECONDS = 15.0
 KEEP_SECONDS = 4.0  # uvicorn, and with it vLLM, closes after 5 what was not used; a request must not come just then
 CLOSE_SECONDS = 5.0
+TRIES = 5
+
+
+@dataclass
+class Used:
+    """The connection of one request: whether it had another one before."""
+
+    again: bool = False
+
+
+async def _note_again(session: Any, trace: Any, params: Any) -> None:
+    trace.trace_request_ctx.again = True
 
 
 class Sessions:
@@ -22,12 +35,28 @@ class Sessions:
     def __init__(self, place: Place, silence: float) -> None:
         self.place = place
         self.timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=silence)
+        self._noted = aiohttp.TraceConfig()
+        self._noted.on_connection_reuseconn.append(_note_again)
         self._open: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, aiohttp.ClientSession]
         self._open = weakref.WeakKeyDictionary()
         self._keepers: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncGenerator[Any, None]]
         self._keepers = weakref.WeakKeyDictionary()
 
-    async def get(self) -> aiohttp.ClientSession:
+    async def send(self, method: str, url: str, data: bytes | None) -> aiohttp.ClientResponse:
+        """The answer to a request, once it has begun. A redirect is not followed: it would take the key to a place that
+        nobody named."""
+        session = await self._get()
+        for tries_left in reversed(range(TRIES)):
+            used = Used()
+            try:
+                return await session.request(method, url, data=data, allow_redirects=False, trace_request_ctx=used)
+            except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
+                # Closed by the server in the moment that it was used again: the request has reached nobody.
+                if not used.again or not tries_left:
+                    raise
+        raise AssertionError("the last try returns or raises")
+
+    async def _get(self) -> aiohttp.ClientSession:
         loop = asyncio.get_running_loop()
         session = self._open.get(loop)
         if session is None or session.closed:
@@ -44,6 +73,7 @@ class Sessions:
             cookie_jar=aiohttp.DummyCookieJar(),
             headers=self.place.headers,
             timeout=self.timeout,
+            trace_configs=[self._noted],
             # What listens on this machine is not asked through a proxy, which would look for it on its own.
             trust_env=behind_proxy() and not self.place.on_this_machine,
         )
