@@ -48,6 +48,11 @@ def changed_files(flow: Path, snapshot: Path, leave_out: Path | None = None, ext
     return sorted(changed)
 
 
+def kept_files(folder: Path) -> list[str]:
+    """What a copy of a folder would hold: the paths of its files, relative to it."""
+    return sorted(_files(folder, _left_out(folder, None)))
+
+
 def fingerprint(path: Path) -> str | None:
     """What tells whether a file, or a folder's files, were written since; None where there is nothing."""
     if not path.exists():

@@ -21,11 +21,13 @@ T = TypeVar("T")
 # The tables it serves, with their columns that are not plain values. A test holds this against the tables.
 JSON_COLUMNS: dict[str, tuple[str, ...]] = {
     "connections": ("config",), "runs": ("record",), "events": ("payload",), "assets": ("record",), "asset_aliases": (),
-    "asset_names": (), "lineage": (), "uses": (), "run_values": (),
+    "asset_names": (), "lineage": (), "uses": (), "run_values": (), "meta": (), "secrets": (),
+    "endpoints": ("record",), "deployments": ("record",),
 }  # fmt: skip
 BOOLEAN_COLUMNS: dict[str, tuple[str, ...]] = {
     "connections": (), "runs": ("archived",), "events": (), "assets": ("archived",), "asset_aliases": (),
-    "asset_names": ("archived",), "lineage": (), "uses": (), "run_values": (),
+    "asset_names": ("archived",), "lineage": (), "uses": (), "run_values": (), "meta": (), "secrets": (),
+    "endpoints": (), "deployments": (),
 }  # fmt: skip
 _BUSY_SECONDS = 60
 

@@ -214,3 +214,25 @@ run_values = Table(
     Column("text", Text),
     Index("run_values_number", "kind", "name", "number"),
 )
+
+# Online endpoints and what answers for them; ``revision`` counts the changes of a row.
+endpoints = Table(
+    "endpoints",
+    metadata,
+    Column("name", Name, primary_key=True),
+    Column("revision", BigInteger, nullable=False),
+    Column("created", Name, nullable=False),
+    Column("updated", Name, nullable=False),
+    Column("record", Json, nullable=False),
+)
+
+deployments = Table(
+    "deployments",
+    metadata,
+    Column("endpoint", Name, primary_key=True),
+    Column("name", Name, primary_key=True),
+    Column("revision", BigInteger, nullable=False),
+    Column("created", Name, nullable=False),
+    Column("updated", Name, nullable=False),
+    Column("record", Json, nullable=False),
+)
