@@ -69,10 +69,10 @@ def _submit(workspace: Workspace, store: RunStore, run: Run, options: RunOptions
             raise
         failure = error
     with RunLock(_claim_folder(run, store), run.name):
-        begin_tape(run)
         run._start_time, run._sources = datetime.now().astimezone(), fingerprints(run)
         store.add(replace(to_record(run, workspace), status=RUNNING))
         run._status = RUNNING
+        begin_tape(run)  # after: a folder with a tape in it, but no run, would keep the name
         execute(workspace, store, run, executor, options, progress, failure=failure)
 
 

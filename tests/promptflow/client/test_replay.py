@@ -237,3 +237,18 @@ def test_a_run_that_was_killed_and_resumed_has_a_whole_tape(
     again = client.runs.replay("long")
     assert outputs(again) == [f"ROW {number}!" for number in range(40)]
     assert connected.requests == [] and client.runs.replay_misses(again) == []
+
+
+def test_a_recording_that_is_killed_before_its_run_is_known_leaves_the_name_free(
+    client: PFClient, flow: Path, data: Any, connected: ModelServer
+) -> None:
+    rows = data("a")
+    code = (
+        "import os\nfrom promptflow.client import PFClient\nfrom promptflow.storage.runs import RunStore\n"
+        "RunStore.add = lambda store, record: os._exit(9)\n"
+        f"PFClient().run({str(flow)!r}, data={str(rows)!r}, name='r', record=True)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 9
+    assert (Path(client.workspace.runs_folder) / "r").is_dir()
+    run = client.run(flow, data=rows, name="r", record=True)
+    assert (run.status, outputs(run), len(calls(run.folder.path / "tape.jsonl"))) == ("Completed", ["A!"], 1)
