@@ -96,6 +96,16 @@ COMMANDS: dict[str, Group | Verb] = {
             "delete": Verb("catalog.cli.model:DELETE", "Delete a version and its files for good."),
         },
     ),
+    "engine": Group(
+        "Install engines that have an environment of their own.",
+        {
+            "install": Verb("serve.cli.engine_install:INSTALL", "Install vLLM into an environment of its own."),
+            "list": Verb("serve.cli.engine:LIST", "List the engines that models can run on here."),
+            "show": Verb("serve.cli.engine:SHOW", "Show an engine that was installed."),
+            "logs": Verb("serve.cli.engine:LOGS", "Print what the engine of a model wrote."),
+            "remove": Verb("serve.cli.engine:REMOVE", "Remove an engine that was installed."),
+        },
+    ),
     "index": Group(
         "Vector indexes of your texts, for flows that look things up.",
         {
