@@ -15,6 +15,7 @@ from promptflow.cli.command import Command
 from promptflow.cli.output import Output
 from promptflow.exceptions import ValidationException
 from promptflow.workspace import Workspace
+from serve.fitted import Fitted
 from serve.offers import Offers
 from serve.openai.app import OpenAIApp
 from serve.openai.keys import Key, Keys, Limit, read_keys
@@ -38,6 +39,7 @@ def run(args: Namespace, out: Output) -> None:
         Budget(_memory(args.memory), args.max_models, args.idle),
         find=offers.among_known if args.any else None,
         find_adapter=offers.known_adapter,
+        told=Fitted(Workspace.open),
     )
     keys = _keys(args, out)
     listener = listen(args.host, args.port)

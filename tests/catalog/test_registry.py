@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -16,8 +17,9 @@ from catalog.contents import File
 from catalog.lineage import Edge
 from catalog.registry import Registry
 from catalog.schemas import ModelSpec
+from catalog.uses import STALE_SECONDS, this_process
 from promptflow.exceptions import ValidationException, WorkspaceError
-from promptflow.workspace import Workspace
+from promptflow.workspace import Workspace, pids
 
 BIG = os.urandom(1 << 21)
 
@@ -221,6 +223,40 @@ def test_what_is_used_is_not_deleted(registry: Registry, file: Path) -> None:
     assert registry.get("m:1") == asset
     assert registry.uses.end("endpoint:shop/blue") == 1 and registry.uses.end("endpoint:shop/green", asset.id) == 1
     registry.delete(asset)
+
+
+def test_a_process_uses_what_it_holds_for_as_long_as_it_lives(registry: Registry, file: Path) -> None:
+    asset = registry.create(ModelSpec("m", str(file)))
+    registry.uses.hold([asset.id, "hub:org/m"], this_process())
+    with pytest.raises(AssetInUseError, match=f"is used by process {os.getpid()}\\."):
+        registry.delete(asset)
+    assert registry.uses.of("hub:org/m") == [this_process()]
+    registry.uses.end(this_process())
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    registry.uses.hold([asset.id], f"process:{child.pid}@{pids.identity(child.pid)}")
+    with pytest.raises(AssetInUseError):
+        registry.delete(asset)
+    child.kill()
+    child.communicate()
+    registry.delete(asset)
+    with pytest.raises(AssetNotFoundError):
+        registry.uses.hold([asset.id], this_process())
+
+
+def test_a_process_elsewhere_renews_its_uses(registry: Registry, file: Path, workspace: Workspace) -> None:
+    asset = registry.create(ModelSpec("m", str(file)))
+    registry.uses.hold([asset.id], "process:7@other-host/boot/pids/1")
+    with pytest.raises(AssetInUseError, match="process 7 on other-host"):
+        registry.delete(asset)
+    old = (datetime.now(UTC) - timedelta(seconds=2 * STALE_SECONDS)).isoformat(timespec="microseconds")
+    use = {"asset": asset.id, "used_by": "process:7@other-host/boot/pids/1", "created": old}
+    workspace.store.put("uses", use, keep=())
+    assert registry.uses.of(asset.id) == []
+    registry.uses.hold([asset.id], use["used_by"])
+    assert registry.uses.of(asset.id) == [use["used_by"]]
+    workspace.store.put("uses", use, keep=())
+    registry.delete(asset)
+    assert workspace.store.list("uses") == []
 
 
 def test_lineage_names_run_data_and_parents_and_goes_both_ways(registry: Registry, file: Path) -> None:

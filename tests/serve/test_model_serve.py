@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -15,9 +16,12 @@ from typing import Any
 
 import pytest
 
+from catalog.measured import measured
 from promptflow.cli.main import main
 from promptflow.exceptions import ValidationException
+from promptflow.workspace import Workspace
 from serve.cli.model_serve import _memory
+from tests.serve.openai.serving import until
 
 
 @contextmanager
@@ -50,17 +54,51 @@ def test_several_models_behind_one_port_for_the_real_client(home: Path) -> None:
             assert b"pf_model_loads 3\n" in answer.read()
 
 
-def test_any_registered_model_is_found_by_name(home: Path, capsys: Any) -> None:
-    openai = pytest.importorskip("openai")
+@pytest.fixture
+def mine(home: Path) -> str:
+    """The name of a registered model."""
     pytest.importorskip("onnxruntime")
     folder = Path(__file__).parents[2] / "serve/engines/builtin/intent-mini"
     assert main(["model", "create", "--name", "mine", "--path", str(folder)]) == 0
+    return "mine"
+
+
+def test_any_registered_model_is_found_by_name(mine: str) -> None:
+    openai = pytest.importorskip("openai")
     with served("--any", PF_SERVE_API_KEY="sk-in-environment") as (url, _):
         with openai.OpenAI(base_url=url, api_key="sk-in-environment", max_retries=0) as client:
             asked: Any = {"messages": [{"role": "user", "content": "where is my parcel"}], "model": "mine:1"}
             assert client.chat.completions.create(**asked).choices[0].message.content
             with pytest.raises(openai.NotFoundError):
-                client.chat.completions.create(**{**asked, "model": str(folder)})
+                client.chat.completions.create(**{**asked, "model": str(Path(__file__).parent)})
+
+
+def test_what_is_served_is_not_deleted_until_the_server_ends_however_that_is(mine: str, capsys: Any) -> None:
+    with served(mine) as (_, process):
+        assert main(["model", "delete", "-n", mine, "-y"]) == 1
+        assert f"model mine:1 is used by process {process.pid}." in capsys.readouterr().err
+    with pytest.raises(AssertionError), served(mine) as (_, process):
+        process.kill()
+        process.wait()
+    assert main(["model", "delete", "-n", mine, "-y"]) == 0
+
+
+def test_a_load_is_kept_beside_its_fit(mine: str, capsys: Any) -> None:
+    with served(mine):
+        until(lambda: measured(Workspace.open(), "mine:1"))
+    capsys.readouterr()
+    assert main(["catalog", "fit", mine, "-o", "json"]) == 0
+    (told,) = json.loads(capsys.readouterr().out)
+    (load,) = told["measured"]
+    assert (told["model"], load["engine"]) == ("mine:1", "onnx")
+    assert 0 < load["weights"] <= load["peak"]
+
+
+def test_a_built_in_model_needs_no_database(home: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    with served("builtin/intent-mini"):
+        pass
+    assert list(home.rglob("*.sqlite")) == []
 
 
 @pytest.mark.parametrize(
