@@ -18,7 +18,7 @@ from catalog.hubinfo import ModelInfo, RepoFile
 from catalog.licences import licence_text, needs_word
 from catalog.local import LocalModel, LocalModels
 from catalog.ranges import RemoteFile
-from catalog.transfer import CHUNK, DIGESTS, PARTIAL, Progress, download
+from catalog.transfer import CHUNK, Progress, download, listed
 from catalog.verify import is_whole
 from promptflow.exceptions import UserErrorException, ValidationException
 from promptflow.workspace import Workspace
@@ -178,9 +178,7 @@ def _missing(blobs: Path, file: RepoFile) -> int:
     blob, size = blobs / file.etag, file.size or 0
     if _is_there(blob, file):
         return 0
-    partial = blob.with_name(blob.name + PARTIAL)
-    known = blob.with_name(blob.name + DIGESTS)
-    return size - min(size, partial.stat().st_size) if partial.is_file() and known.is_file() else size
+    return size - min(size, listed(blob))
 
 
 def _is_there(blob: Path, file: RepoFile) -> bool:

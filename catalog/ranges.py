@@ -64,6 +64,7 @@ class RangeReader:
         self._connection: http.client.HTTPConnection | None = None
         self._response: http.client.HTTPResponse | None = None
         self._host = ""
+        self._before_path = ""  # a proxy is asked for whole addresses
 
     def read(self, file: RemoteFile, start: int, into: memoryview) -> None:
         """Fill ``into`` with the bytes from ``start`` on. TryAgainError, or another HubError where that is no use."""
@@ -141,15 +142,13 @@ class RangeReader:
 
     def _connect(self, url: SplitResult) -> tuple[http.client.HTTPConnection, str]:
         """The connection to the host of ``url``, through the proxy of the environment; and what to ask it for."""
-        target = (url.path or "/") + (f"?{url.query}" if url.query else "")
         host = f"{url.scheme}://{url.netloc}"
-        proxy = urlsplit(_proxy(url))
-        if proxy.netloc and url.scheme == "http":
-            target = f"{host}{target}"
         if self._connection is None or self._host != host:
             self.close()
+            proxy = urlsplit(_proxy(url))
             self._connection, self._host = _new_connection(url, proxy), host
-        return self._connection, target
+            self._before_path = host if proxy.netloc and url.scheme == "http" else ""
+        return self._connection, f"{self._before_path}{url.path or '/'}{f'?{url.query}' if url.query else ''}"
 
 
 def _new_connection(url: SplitResult, proxy: SplitResult) -> http.client.HTTPConnection:

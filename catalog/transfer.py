@@ -1,32 +1,28 @@
-"""One large file from a hub to the disk: parts in parallel, hashed and written in order, resumed where it stopped.
+"""One large file from a hub to the disk: parts in parallel, hashed in their order, resumed where it stopped.
 
-What is on the disk is always a beginning of the file. Beside it lies a list of what sha256 said after each chunk: it
-costs one hash, and tells after a crash which chunk of the disk is not what came. At most ``WINDOW`` bytes are asked for
-and not yet kept, so that a process that is killed loses no more.
+Beside the file lies a list of what sha256 said after each chunk: it costs one hash, tells after a crash how much of the
+file is there, and which chunk of the disk is not what came. At most ``WINDOW`` bytes are asked for and not yet in the
+list, so that a process that is killed loses no more.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-import threading
 import zlib
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from io import FileIO
 from pathlib import Path
 from typing import Protocol
 
+from catalog.flush import Flusher
 from catalog.huberrors import HubError
-from catalog.ranges import RangeReader, RemoteFile, TryAgainError
+from catalog.parts import Parts, read_part, write_at
+from catalog.ranges import RangeReader, RemoteFile
 from promptflow.exceptions import WorkspaceError
 
 CHUNK = 1 << 20
-WINDOW = 8 << 20
-CONNECTIONS = 4
 PARTIAL, DIGESTS = ".pf-partial", ".pf-digests"
-_TRIES = 6
-_GOODBYE = 1.0  # seconds that a thread is waited for at the end
 _LOOKS = 8  # how many damaged chunks are replaced one by one before the rest of the file is read again
 
 Progress = Callable[[int], None]  # bytes that are kept now, and were not before
@@ -61,6 +57,14 @@ def download(file: RemoteFile, etag: str, blob: Path, progress: Progress = lambd
             f"Cannot write {blob.name}: {error.strerror or error}.",
             hint="what came is kept; free some space, or set HF_HOME to another disk, and run the command again",
         ) from error
+
+
+def listed(blob: Path) -> int:
+    """Bytes that an earlier try left of a file, as far as can be told without reading them."""
+    partial, journal = blob.with_name(blob.name + PARTIAL), blob.with_name(blob.name + DIGESTS)
+    if not partial.is_file() or not journal.is_file():
+        return 0
+    return journal.stat().st_size // (len(blob.name) // 2) * CHUNK
 
 
 class _Download:
@@ -120,19 +124,16 @@ class _Download:
         return count
 
     def _fetch(self, first: int) -> None:
-        """The chunks from ``first`` on: written and hashed at the same time, each listed when both are done."""
-        with _Chunks(self.file, first, self.count) as chunks, ThreadPoolExecutor(1) as hasher:
-            for number in range(first, self.count):
-                chunk = chunks.take(number)
-                hashing = hasher.submit(self._hashed, chunk)
-                _write(self.data, chunk)
-                _write(self.digests, hashing.result())
-                self.progress(len(chunk))
-                chunks.give_back(number)
-
-    def _hashed(self, chunk: memoryview) -> bytes:
-        self.hash.update(chunk)
-        return self.hash.digest()
+        """The chunks from ``first`` on: each is listed when it was written and hashed."""
+        handle = self.data.fileno()
+        with Parts(self.file, handle, first * CHUNK) as parts, Flusher(handle) as flusher:
+            for part in parts:
+                for start in range(0, len(part), CHUNK):
+                    chunk = part[start : start + CHUNK]
+                    self.hash.update(chunk)
+                    _write(self.digests, self.hash.digest())
+                    self.progress(len(chunk))
+                flusher.wrote(len(part))
 
     def _mend(self) -> None:
         """The whole is wrong. Fetch the chunks again of which the server says that they are others; where it does not
@@ -174,101 +175,12 @@ class _Download:
         return digest.hexdigest()
 
     def _again(self, number: int) -> bytes:
-        chunk = memoryview(bytearray(_length(self.file.size, number)))
-        read_chunk(self.reader, self.file, number * CHUNK, chunk)
+        chunk = memoryview(bytearray(min(CHUNK, self.file.size - number * CHUNK)))
+        read_part(self.reader, self.file, number * CHUNK, chunk)
         return bytes(chunk)
 
     def _put(self, number: int, chunk: bytes) -> None:
-        self.data.seek(number * CHUNK)
-        _write(self.data, memoryview(chunk))
-
-
-class _Chunks:
-    """Chunks fetched on several connections, taken in their order. There is room for ``WINDOW`` bytes: whoever fetches
-    takes room first and a number then, so that the chunk that is waited for always has some."""
-
-    def __init__(self, file: RemoteFile, first: int, count: int) -> None:
-        self.file, self.next, self.count = file, first, count
-        self.free = [bytearray(CHUNK) for _ in range(min(WINDOW // CHUNK, max(1, count - first)))]
-        self.held: dict[int, bytearray] = {}
-        self.ready: set[int] = set()
-        self.error: BaseException | None = None
-        self.changed = threading.Condition()
-        self.stop = threading.Event()
-        self.threads = [
-            threading.Thread(target=self._work, name="pull", daemon=True)
-            for _ in range(min(CONNECTIONS, count - first))
-        ]
-
-    def __enter__(self) -> _Chunks:
-        for thread in self.threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.stop.set()
-        with self.changed:
-            self.next = self.count
-            self.changed.notify_all()
-        for thread in self.threads:
-            # One that waits for a server that has gone quiet is left to itself: it holds nothing but its own memory.
-            thread.join(_GOODBYE)
-
-    def take(self, number: int) -> memoryview:
-        with self.changed:
-            self.changed.wait_for(lambda: number in self.ready or self.error is not None)
-            if number not in self.ready and self.error is not None:
-                raise self.error
-            return memoryview(self.held[number])[: _length(self.file.size, number)]
-
-    def give_back(self, number: int) -> None:
-        with self.changed:
-            self.ready.discard(number)
-            self.free.append(self.held.pop(number))
-            self.changed.notify_all()
-
-    def _begin(self) -> int | None:
-        """The number of the next chunk, with room for it; None when there is no more to do."""
-        with self.changed:
-            self.changed.wait_for(lambda: self.free or self.next >= self.count or self.error is not None)
-            if self.next >= self.count or self.error is not None:
-                return None
-            number, self.next = self.next, self.next + 1
-            self.held[number] = self.free.pop()
-            return number
-
-    def _work(self) -> None:
-        reader = RangeReader()
-        try:
-            while (number := self._begin()) is not None:
-                room = memoryview(self.held[number])[: _length(self.file.size, number)]
-                read_chunk(reader, self.file, number * CHUNK, room, self.stop)
-                with self.changed:
-                    self.ready.add(number)
-                    self.changed.notify_all()
-        except BaseException as error:  # handed to whoever takes the chunks
-            with self.changed:
-                self.error = self.error or error
-                self.changed.notify_all()
-        finally:
-            reader.close()
-
-
-def read_chunk(
-    reader: RangeReader, file: RemoteFile, start: int, into: memoryview, stop: threading.Event | None = None
-) -> None:
-    """Read a part; again, with growing pauses, where that may help and nobody has said to stop."""
-    stop = stop or threading.Event()
-    for number in range(_TRIES):
-        try:
-            return reader.read(file, start, into)
-        except TryAgainError as error:
-            if number == _TRIES - 1 or stop.wait(max(error.after, 0.1 * 2**number)):
-                raise
-
-
-def _length(size: int, number: int) -> int:
-    return min(CHUNK, size - number * CHUNK)
+        write_at(self.data.fileno(), number * CHUNK, memoryview(chunk))
 
 
 def _open(path: Path) -> FileIO:
@@ -277,7 +189,7 @@ def _open(path: Path) -> FileIO:
     return FileIO(handle, "r+")
 
 
-def _write(file: FileIO, data: memoryview | bytes) -> None:
+def _write(file: FileIO, data: bytes) -> None:
     view = memoryview(data)
     while view:
         view = view[file.write(view) :]

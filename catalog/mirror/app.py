@@ -14,6 +14,7 @@ from catalog.local import LocalModels
 from catalog.mirror.access import Gate, Tokens, refusal
 from catalog.mirror.created import Created
 from catalog.mirror.facts import KnownFacts
+from catalog.mirror.known_files import KnownFiles, Shortcut
 from catalog.mirror.pulled import Pulled
 from catalog.mirror.read_routes import read_routes
 from catalog.mirror.registered import Registered
@@ -34,7 +35,8 @@ def create_app(workspace: Workspace, models: LocalModels | None = None, hosts: S
     uploads = Uploads(workspace)
     uploads.sweep()
     app.include_router(upload_routes(Versions(registered), uploads, created, mirror))
-    app.include_router(read_routes(mirror, KnownFacts()))
+    app.include_router(read_routes(mirror, KnownFacts(), known := KnownFiles()))
+    app.add_middleware(Shortcut, known=known)
     app.add_middleware(Gate, tokens=Tokens(workspace).list, hosts=hosts)
     app.add_exception_handler(MirrorError, _on_refusal)
     app.add_exception_handler(PromptflowException, _on_own_error)

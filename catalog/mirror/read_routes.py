@@ -13,7 +13,8 @@ from fastapi.responses import JSONResponse, Response
 from catalog.mirror import describe
 from catalog.mirror.access import Token
 from catalog.mirror.facts import KnownFacts
-from catalog.mirror.files import file_response
+from catalog.mirror.files import file_response, served
+from catalog.mirror.known_files import KnownFiles
 from catalog.mirror.listing import Listing
 from catalog.mirror.paths import both, plain_id, plain_kind, plain_revision, slashes, small_body
 from catalog.mirror.repo import DATASETS, MODELS, Mirror, MirrorError, Repo
@@ -22,7 +23,7 @@ from catalog.mirror.search import next_link, page, parse_cursor, parse_query
 _TREE_PAGE = 1000
 
 
-def read_routes(mirror: Mirror, facts: KnownFacts) -> APIRouter:
+def read_routes(mirror: Mirror, facts: KnownFacts, known: KnownFiles) -> APIRouter:
     """The routes of a mirror that change nothing."""
     router = APIRouter()
     get, post = router.get, router.post
@@ -86,14 +87,17 @@ def read_routes(mirror: Mirror, facts: KnownFacts) -> APIRouter:
     def info(repo: Repo = main, blobs: bool = False) -> dict[str, Any]:
         return describe.info(repo, facts.of(repo), blobs=blobs)
 
-    _add_files(router, mirror)
+    _add_files(router, mirror, known)
     return router
 
 
-def _add_files(router: APIRouter, mirror: Mirror) -> None:
+def _add_files(router: APIRouter, mirror: Mirror, known: KnownFiles) -> None:
     def answer(kind: str, id: str, revision: str, path: str, request: Request) -> Response:
         repo = mirror.find(kind, id, plain_revision(revision))
-        return file_response(repo, repo.entry(slashes(path)), request)
+        file = served(repo, repo.entry(slashes(path)))
+        if plain_revision(revision) == repo.sha:
+            known.add(request.scope["path"], file)
+        return file_response(file, request.headers)
 
     def resolve(request: Request, revision: str, path: str, name: str, org: str = "") -> Response:
         return answer(MODELS, plain_id(org, name), revision, path, request)

@@ -9,8 +9,10 @@ import socket
 from collections.abc import Callable, Iterator, Sequence
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from catalog.mirror.app import create_app
+from catalog.mirror.zerocopy import ZeroCopyProtocol
 from promptflow.exceptions import UserErrorException
 from promptflow.workspace import Workspace
 
@@ -53,5 +55,17 @@ class _Server(uvicorn.Server):
 def serve(workspace: Workspace, listener: socket.socket, ready: Callable[[], None], hosts: Sequence[str] = ()) -> None:
     """Answer requests until SIGINT or SIGTERM; ``ready`` is called when it does."""
     app = create_app(workspace, hosts=hosts)
-    config = uvicorn.Config(app, log_level="warning", access_log=False, lifespan="off", timeout_graceful_shutdown=5)
-    asyncio.run(_Server(config, ready).serve([listener]))
+    asyncio.run(_Server(server_config(app), ready).serve([listener]))
+
+
+def server_config(app: ASGIApp) -> uvicorn.Config:
+    """How uvicorn serves a mirror."""
+    return uvicorn.Config(
+        app,
+        http=ZeroCopyProtocol,
+        ws="none",
+        lifespan="off",
+        log_level="warning",
+        access_log=False,
+        timeout_graceful_shutdown=5,
+    )

@@ -15,7 +15,7 @@ import uvicorn
 from catalog.local import LocalModels
 from catalog.mirror.app import create_app
 from catalog.mirror.repo import LARGE, blob_oid
-from catalog.mirror.serve import listen
+from catalog.mirror.serve import listen, server_config
 from promptflow.workspace import Workspace
 
 
@@ -23,8 +23,7 @@ from promptflow.workspace import Workspace
 def serving(workspace: Workspace, cache: Path) -> Iterator[str]:
     """The url of a mirror of the workspace and of a cache folder."""
     listener = listen("127.0.0.1", 0)
-    config = uvicorn.Config(create_app(workspace, LocalModels(cache)), log_level="warning", lifespan="off")
-    server = uvicorn.Server(config)
+    server = uvicorn.Server(server_config(create_app(workspace, LocalModels(cache))))
     thread = threading.Thread(target=asyncio.run, args=(server.serve([listener]),))
     thread.start()
     while not server.started:

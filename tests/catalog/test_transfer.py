@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import random
@@ -11,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from catalog.huberrors import HubError, HubTokenError
+from catalog.parts import WINDOW, Parts
 from catalog.ranges import RemoteFile, TryAgainError
-from catalog.transfer import CHUNK, DIGESTS, PARTIAL, WINDOW, WrongHashError, download
+from catalog.transfer import CHUNK, DIGESTS, PARTIAL, WrongHashError, download
 from promptflow.exceptions import WorkspaceError
 from tests.hub_server import HubServer, Repo, serving
 
@@ -63,15 +65,20 @@ def stop_after(server: HubServer, chunks: int) -> None:
     server.spoil = lambda path, start, data: data[:10] if start >= chunks * CHUNK else data
 
 
+def listed(blob: Path) -> int:
+    """Bytes that an unfinished download has."""
+    return blob.with_name(ETAG + DIGESTS).stat().st_size // 32 * CHUNK
+
+
 def test_it_goes_on_where_it_stopped(
     server: HubServer, file: RemoteFile, blob: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("catalog.transfer._TRIES", 1)
+    monkeypatch.setattr("catalog.parts._TRIES", 1)
     stop_after(server, 12)
     with pytest.raises(TryAgainError, match="sent 10 bytes instead of") as caught:
         download(file, ETAG, blob)
     assert "goes on where it stopped" in caught.value.hint
-    kept = blob.with_name(ETAG + PARTIAL).stat().st_size
+    kept = listed(blob)
     assert kept >= 12 * CHUNK - WINDOW
     server.spoil = None
     server.sent.clear()
@@ -84,12 +91,11 @@ def test_it_goes_on_where_it_stopped(
 def test_a_chunk_that_the_disk_lost_is_fetched_again_alone(
     server: HubServer, file: RemoteFile, blob: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("catalog.transfer._TRIES", 1)
+    monkeypatch.setattr("catalog.parts._TRIES", 1)
     stop_after(server, 12)
     with pytest.raises(TryAgainError):
         download(file, ETAG, blob)
-    partial = blob.with_name(ETAG + PARTIAL)
-    kept = partial.stat().st_size
+    partial, kept = blob.with_name(ETAG + PARTIAL), listed(blob)
     with partial.open("r+b") as data:
         data.seek(2 * CHUNK)
         data.write(bytes(4096))
@@ -162,7 +168,7 @@ def test_a_refused_token(server: HubServer, file: RemoteFile, blob: Path) -> Non
 
 
 def test_no_server(blob: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("catalog.transfer._TRIES", 1)
+    monkeypatch.setattr("catalog.parts._TRIES", 1)
     with pytest.raises(TryAgainError, match="ConnectionRefusedError"):
         download(RemoteFile("http://127.0.0.1:9/x", 10), ETAG, blob)
 
@@ -198,7 +204,7 @@ def test_ctrl_c_does_not_wait_for_a_server_that_asks_to_come_back(
     server: HubServer, file: RemoteFile, blob: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stop_after(server, 2)
-    monkeypatch.setattr("catalog.transfer._TRIES", 1000)
+    monkeypatch.setattr("catalog.parts._TRIES", 1000)
 
     def interrupt(count: int) -> None:
         raise KeyboardInterrupt
@@ -208,3 +214,27 @@ def test_ctrl_c_does_not_wait_for_a_server_that_asks_to_come_back(
     server.spoil = None
     download(file, ETAG, blob)
     assert blob.read_bytes() == DATA
+
+
+def test_a_disk_that_fails_later_is_told(file: RemoteFile, blob: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("catalog.flush._EVERY", CHUNK)
+
+    def fail(handle: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr("catalog.flush.os.fsync", fail)
+    with pytest.raises(WorkspaceError, match="Input/output error"):
+        download(file, ETAG, blob)
+    assert not blob.exists()
+
+
+def test_what_comes_after_the_end_is_not_written(server: HubServer, file: RemoteFile, tmp_path: Path) -> None:
+    server.pause = 0.05
+    place = tmp_path / "f"
+    with place.open("w+b") as data:
+        with pytest.raises(KeyboardInterrupt), Parts(file, data.fileno(), 0) as parts:
+            raise KeyboardInterrupt
+        there = place.stat().st_size
+        for fetcher in parts.fetchers:
+            fetcher.join()
+        assert place.stat().st_size == there

@@ -1,0 +1,58 @@
+"""Parts of files straight from the disk's cache to the socket: ASGI's zero copy send, which uvicorn does not offer.
+
+https://asgi.readthedocs.io/en/latest/extensions.html#zero-copy-send. A fifth of the processor time of reading and
+writing them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import h11
+from starlette.types import Message, Receive, Scope, Send
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+ZERO_COPY = "http.response.zerocopysend"
+
+
+class ZeroCopyProtocol(H11Protocol):
+    """uvicorn's HTTP/1.1 with that extension, for connections that are not encrypted here."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._inner: Any = self.app
+        self.app = self._with_files
+
+    async def _with_files(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_either(message: Message) -> None:
+            if message["type"] != ZERO_COPY:
+                return await send(message)
+            await self._send_file(message)
+            if not message.get("more_body"):
+                await send({"type": "http.response.body"})
+
+        if scope["type"] == "http" and scope["scheme"] == "http":
+            scope["extensions"] = {**scope.get("extensions", {}), ZERO_COPY: {}}
+        await self._inner(scope, receive, send_either)
+
+    async def _send_file(self, message: Message) -> None:
+        """``count`` bytes of ``file`` from ``offset`` on. Where they do not all go out, the connection ends."""
+        count = message["count"]
+        # So h11 still compares what is sent to the length that was announced.
+        self.conn.send_with_data_passthrough(h11.Data(data=_Bytes(count)))  # type: ignore[arg-type]
+        try:
+            sent = await self.loop.sendfile(self.transport, message["file"], message["offset"], count, fallback=False)
+        except (OSError, RuntimeError):  # whoever asked has gone, or the disk failed
+            sent = 0
+        if sent != count:
+            self.transport.abort()
+
+
+class _Bytes:
+    """Stands for bytes that h11 need not see."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+
+    def __len__(self) -> int:
+        return self.count
