@@ -89,7 +89,7 @@ class Batch:
         if self.options.concurrency is None and self.adaptive is None:
             self.adaptive = AdaptiveLimit(start, most)
 
-    def throttled(self, retry_after: float | None) -> None:
+    def throttled(self, retry_after: float | None, refused: bool) -> None:
         """A model's server is asked too much; it may have said for how many seconds."""
         if self.adaptive is not None:
             self.adaptive.throttled(retry_after)

@@ -27,7 +27,7 @@ from promptflow.exceptions import UserErrorException, WorkerDiedError
 from promptflow.executor.guarded import failed_line
 from promptflow.executor.line import now
 from promptflow.executor.threads import start_daemon
-from promptflow.llm import background
+from promptflow.llm import background, pressure
 from promptflow.tracing.spans import recording
 from promptflow.workspace.optional import need
 
@@ -185,6 +185,8 @@ class _Cluster:
                 if info.status in (Status.Completed, Status.Bypassed):
                     mine[info.index].known[info.node] = info
                 self._batch.node_ended(info)
+            case ("throttled", seconds, refused):
+                pressure.tell(seconds, refused=refused)
             case ("traces", spooled):
                 self._keep(spooled)
             case ("dropped", number):

@@ -29,6 +29,7 @@ from promptflow.contracts.run import LineResult, RunInfo
 from promptflow.exceptions import PromptflowException, UserErrorException
 from promptflow.executor.worker_lines import LinesSetup
 from promptflow.executor.worker_process import WorkerProcess
+from promptflow.llm.pressure import watching
 
 POLL = 0.5  # seconds after which an exchange comes back with nothing
 LINGER = 0.01  # seconds in which more results may join the first
@@ -76,8 +77,8 @@ class NodeWorker:
         """Take more lines, ``(number, row, known nodes)`` each. Returns what happened, once something did.
 
         Events: ``("line", number, result, printed)``, ``("node", info)``, ``("log", name, level, text)``,
-        ``("traces", spooled)``, ``("dropped", number)``, ``("failed", error)``. ``drop`` gives back the lines that have
-        not begun.
+        ``("throttled", seconds, refused)``, ``("traces", spooled)``, ``("dropped", number)``, ``("failed", error)``.
+        ``drop`` gives back the lines that have not begun.
         """
         share = self._share
         for number, row, known in pickle.loads(lines):
@@ -231,19 +232,23 @@ class _NodePool(Pool):
 
     async def run(self) -> None:
         try:
-            while not self._share.ended:
-                worker = await self._started()
-                self.ready.set()
-                try:
-                    await asyncio.gather(*(self._work(worker) for _ in range(self._at_once)))
-                finally:
-                    await self._end(worker)
+            with watching(lambda *told: self._share.tell("throttled", *told)):
+                await self._run_share()
         except Exception as error:
             if not self.ready.is_set():
                 raise
             self._batch.fail(error)
         finally:
             self._kill_all()
+
+    async def _run_share(self) -> None:
+        while not self._share.ended:
+            worker = await self._started()
+            self.ready.set()
+            try:
+                await asyncio.gather(*(self._work(worker) for _ in range(self._at_once)))
+            finally:
+                await self._end(worker)
 
     def kill(self) -> None:
         """End its processes, whatever they are at."""

@@ -43,6 +43,7 @@ class BatchResult:
     completed_lines: int = 0
     failed_lines: int = 0
     reused_lines: int = 0
+    throttled_calls: int = 0  # of models whose server had too much to do
     status: Status = Status.Running
     end_time: datetime | None = None
     nodes: dict[str, NodeTotals] = field(default_factory=dict)

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from promptflow.batch.aggregate import AggregationInputs, aggregate
@@ -19,6 +20,7 @@ from promptflow.batch.resume import Attempts
 from promptflow.contracts.run import LineResult, RunInfo, Status
 from promptflow.contracts.tool import ValueType
 from promptflow.exceptions import ToolExecutionError, error_to_dict
+from promptflow.llm.pressure import watching
 from promptflow.storage.numbers import Numbers
 from promptflow.storage.writer import RunWriter
 
@@ -61,6 +63,7 @@ def run_batch(
     result = BatchResult(lines.total, _now())
     writer.expect(lines.total)
     kept = AggregationInputs()
+    lock = Lock()
 
     def count(line: LineResult) -> None:
         result.add(line)
@@ -69,6 +72,10 @@ def run_batch(
 
         if progress is not None:
             progress(result)
+
+    def throttled(retry_after: float | None, refused: bool) -> None:
+        with lock:
+            result.throttled_calls += refused
 
     def reuse(line: LineResult) -> None:
         result.reused_lines += 1
@@ -90,17 +97,18 @@ def run_batch(
             ended.add(line.run_info.index or 0)
             writer.add_line(line, {})
             reuse(line)
-        finished = run_lines(
-            executor,
-            lines,
-            done,
-            run_id=run_id,
-            options=options,
-            skip=ended,
-            known=attempts.known if attempts is not None else None,
-            on_node=writer.add_node,
-            in_flight=writer.path / IN_FLIGHT,
-        )
+        with watching(throttled):
+            finished = run_lines(
+                executor,
+                lines,
+                done,
+                run_id=run_id,
+                options=options,
+                skip=ended,
+                known=attempts.known if attempts is not None else None,
+                on_node=writer.add_node,
+                in_flight=writer.path / IN_FLIGHT,
+            )
         if finished and executor.has_aggregation:
             _aggregate(executor, kept, writer, result, run_id)
         result.status = Status.Completed if finished else Status.Canceled

@@ -42,6 +42,7 @@ def _counts(result: BatchResult) -> list[str]:
         "failed": result.failed_lines,
         "reused": result.reused_lines,
         "cached nodes": result.cached_nodes,
+        "throttled calls": result.throttled_calls,
     }
     return [f"{count} {what}" for what, count in counts.items() if count]
 

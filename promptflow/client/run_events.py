@@ -2,8 +2,9 @@
 
 The payload of ``run.progress`` and ``run.ended``::
 
-    {"status": "Running", "total": 1000, "completed": 340, "failed": 2, "reused": 0, "cached_nodes": 12, "tokens": 9000,
-     "seconds": 27.9, "lines_per_second": 12.3, "tokens_per_second": 410.0, "seconds_left": 53.5,
+    {"status": "Running", "total": 1000, "completed": 340, "failed": 2, "reused": 0, "cached_nodes": 12,
+     "throttled_calls": 3, "tokens": 9000, "seconds": 27.9, "lines_per_second": 12.3, "tokens_per_second": 410.0,
+     "seconds_left": 53.5,
      "nodes": {"ask": {"completed": 340, "failed": 2, "bypassed": 0, "cached": 12, "seconds": 402.1}}}
 """
 
@@ -96,6 +97,7 @@ class RunEvents:
             "failed": result.failed_lines,
             "reused": result.reused_lines,
             "cached_nodes": result.cached_nodes,
+            "throttled_calls": result.throttled_calls,
             "tokens": result.tokens["total_tokens"],
             "seconds": result.duration,
             "lines_per_second": pace.lines,

@@ -104,7 +104,7 @@ def main(descriptor: int) -> None:
             os._exit(1)
         stack.enter_context(run_context(**setup.context))
         stack.enter_context(routed_output())
-        stack.enter_context(watching(lambda seconds: channel.send("throttled", seconds)))
+        stack.enter_context(watching(lambda *told: channel.send("throttled", *told)))
         logging.getLogger("promptflow").addHandler(_LogSender(channel))
         logging.getLogger("promptflow").setLevel(setup.log_level)
         channel.send("ready")

@@ -164,8 +164,8 @@ class WorkerProcess(asyncio.Protocol):
                     reply.set_result(tuple(rest))
             case ("log", name, level, text):
                 logging.getLogger(name).log(level, "%s", text)
-            case ("throttled", seconds):
-                pressure.tell(seconds)
+            case ("throttled", seconds, refused):
+                pressure.tell(seconds, refused=refused)
             case ("pong",):
                 self._pong.set()
             case ("ready",):

@@ -7,14 +7,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-Told = Callable[[float | None], None]  # gets the seconds that the server asked to wait, if it did
+# Gets the seconds that the server asked to wait, if it did, and whether it was the server that refused a request: else
+# one waits for a place within the limits of its connection.
+Told = Callable[[float | None, bool], None]
 _watchers: list[Told] = []
 more_time: ContextVar[Callable[[float], None] | None] = ContextVar("promptflow_more_time", default=None)
 
 
 @contextmanager
 def watching(told: Told) -> Iterator[None]:
-    """``told`` is called inside the block, from any thread, for each request in this process that came too early."""
+    """``told`` is called inside the block, from any thread, for each request in this process, and in the workers that
+    it waits for, that came too early."""
     _watchers.append(told)
     try:
         yield
@@ -22,9 +25,9 @@ def watching(told: Told) -> Iterator[None]:
         _watchers.remove(told)
 
 
-def tell(retry_after: float | None = None) -> None:
+def tell(retry_after: float | None = None, *, refused: bool = True) -> None:
     for told in tuple(_watchers):
-        told(retry_after)
+        told(retry_after, refused)
 
 
 def give_time(seconds: float) -> None:

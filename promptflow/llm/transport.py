@@ -173,7 +173,7 @@ async def _throttled(once: Callable[[], Awaitable[T]], target: Endpoint, throttl
     if wait > 0:
         pressure.give_time(wait)
         if wait > _LONG_WAIT:
-            pressure.tell(wait)
+            pressure.tell(wait, refused=False)
         await asyncio.sleep(wait)
     try:
         answer = await once()

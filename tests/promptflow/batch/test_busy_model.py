@@ -15,6 +15,7 @@ from promptflow.batch.engine import run_lines
 from promptflow.batch.options import RunOptions
 from promptflow.executor.loader import Executor, load_executor
 from promptflow.llm import pauses
+from promptflow.llm.pressure import watching
 from tests.fake_model import ModelServer, Reply, model_server
 from tests.promptflow import flowkit
 from tests.promptflow.batch.test_engine import Results, rows
@@ -102,10 +103,13 @@ def test_every_line_ends_well_and_fewer_run_at_once(
 
     monkeypatch.setattr(engine, "AdaptiveLimit", Seen)
     busy = model_server.replies = Busy(few=10)
-    results = run(executor, 100, workers=workers)
+    refusals: list[bool] = []
+    with watching(lambda seconds, refused: refusals.append(refused)):
+        results = run(executor, 100, workers=workers)
     assert {n: r.output.get("o") for n, r in results.items()} == {n: str(n) for n in range(100)}
     assert limits and limits[0].fallen
     assert len(model_server.requests) == 100 + busy.refused
+    assert refusals == [True] * busy.refused
 
 
 def test_a_number_that_was_given_stays(executor: Executor, model_server: ModelServer) -> None:

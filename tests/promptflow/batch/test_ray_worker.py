@@ -102,6 +102,22 @@ def test_lines_that_wait_for_models_run_together(executor_of):
     assert len(results_of(in_worker(task, rows(*"abcdefgh")))) == 8
 
 
+def test_a_model_that_has_too_much_to_do_is_told_of(executor_of):
+    code = """
+    from promptflow.llm import pressure
+    @tool
+    def node(x: str):
+        pressure.tell(0.5)
+        pressure.tell(2.0, refused=False)
+        return x
+    """
+    events = in_worker(task_of(executor_of(code)), rows("a"))
+    assert [event for event in events if event[0] == "throttled"] == [
+        ("throttled", 0.5, True),
+        ("throttled", 2.0, False),
+    ]
+
+
 def test_a_row_that_ends_its_process_fails_alone(task):
     results = results_of(in_worker(replace(task, at_once=3), rows("a", "exit", "b", "c", "d")))
     assert [n for n, r in results.items() if r.run_info.status is Status.Failed] == [1]

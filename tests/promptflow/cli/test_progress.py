@@ -24,6 +24,7 @@ RUNNING = BatchResult(
     completed_lines=338,
     failed_lines=2,
     reused_lines=20,
+    throttled_calls=7,
     nodes={"ask": NodeTotals(completed=300, cached=100, seconds=240), "check": NodeTotals(completed=300, seconds=3)},
 )
 PACE = Pace(lines=12.34, tokens=410.4, seconds_left=200.2)
@@ -31,7 +32,7 @@ PACE = Pace(lines=12.34, tokens=410.4, seconds_left=200.2)
 
 def test_a_plain_line_says_everything() -> None:
     assert describe(RUNNING, PACE) == (
-        "340/1000 rows, 2 failed, 20 reused, 100 cached nodes, 12.3 rows/s, 3 min 20 s left, 410 tokens/s, "
+        "340/1000 rows, 2 failed, 20 reused, 100 cached nodes, 7 throttled calls, 12.3 rows/s, 3 min 20 s left, 410 tokens/s, "
         "slowest: ask 1.2 s"
     )
 
@@ -43,9 +44,9 @@ def test_what_is_not_known_is_not_said() -> None:
 
 
 def test_the_block_of_a_wide_terminal() -> None:
-    first, second = block(RUNNING, PACE, 100, unicode=False)
+    first, second = block(RUNNING, PACE, 119, unicode=False)
     assert first == (
-        "340/1000 rows  34%  #############---------------------------  2 failed  20 reused  100 cached nodes",
+        "340/1000 rows  34%  #############---------------------------  2 failed  20 reused  100 cached nodes  7 throttled calls",
         "yellow",
     )
     assert second == ("12.3 rows/s  3 min 20 s left  410 tokens/s  slowest: ask 1.2 s", "dim")

@@ -3,7 +3,24 @@ import pytest
 from promptflow.client import PFClient
 from promptflow.exceptions import UserErrorException
 from promptflow.workspace import Workspace
+from tests.fake_model import Reply, model_server
+from tests.promptflow import flowkit
 
+__all__ = ["model_server"]
+
+ASK = """
+inputs:
+  x: {type: string}
+outputs:
+  o: {type: string, reference: "${ask.output}"}
+nodes:
+- name: ask
+  type: llm
+  source: {type: code, path: ask.jinja2}
+  connection: busy
+  api: chat
+  inputs: {model: m, x: "${inputs.x}"}
+"""
 SLOW = """
 import time
 from promptflow.core import tool
@@ -35,6 +52,17 @@ def test_a_run_tells_of_its_progress_at_most_once_a_second(client, echo, data):
     assert len(events) <= 3
     assert events[0].payload["completed"] == 1
     assert events[0].payload["seconds_left"] > 0
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_run_tells_how_often_a_model_had_too_much_to_do(client, folder, data, model_server, monkeypatch, workers):
+    monkeypatch.setenv("BUSY_API_KEY", "k")
+    monkeypatch.setenv("BUSY_BASE_URL", model_server.base_url)
+    flow = flowkit.dag(folder / "asking", ASK, ask_jinja2="user:\n{{x}}\n")
+    model_server.script(*[Reply.error(429, headers={"Retry-After": "0.01"})] * 3)
+    run = client.run(flow=flow, data=data("1", "2"), workers=workers)
+    *_, ended = Workspace.open().events.list(subject=run.name)
+    assert (ended.payload["completed"], ended.payload["throttled_calls"]) == (2, 3)
 
 
 def test_a_run_that_fails_before_its_lines_tells_its_end(client, echo, data, folder):

@@ -132,7 +132,7 @@ def test_who_watches_hears_of_servers_with_too_much_to_do(
     heard: list[float | None] = []
     model_server.script(reply)
     target = Endpoint(f"{model_server.base_url}/chat/completions", {}, "k")
-    with pressure.watching(heard.append):
+    with pressure.watching(lambda seconds, refused: heard.append(seconds)):
         try:
             background.run(transport.post(target, {}, retries=RetryPolicy(first_wait=0.01, most_wait=0.02)))
         except WrappedOpenAIError:
