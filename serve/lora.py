@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from promptflow.exceptions import UserErrorException
 from serve.engines.base import AdapterNotFoundError, Engine
 from serve.holds import Holds
 
@@ -21,6 +22,12 @@ class Adapter:
 
     folder: Path
     asset: str = ""
+
+
+class AdapterExistsError(UserErrorException):
+    """An adapter of this name is there already."""
+
+    http_status = 409
 
 
 class Lora:
@@ -55,15 +62,17 @@ class Lora:
                 async with self._spare:
                     self._spare.notify_all()
 
-    async def load(self, engine: Engine, name: str, adapter: Adapter) -> None:
-        """Offer an adapter and load it, in the place of one that has the name."""
+    async def load(self, engine: Engine, name: str, adapter: Adapter, *, replace: bool) -> None:
+        """Offer an adapter and load it. AdapterExistsError where there is one of the name, unless it is to go."""
         async with self._locks[name]:
             before = self.offered.get(name)
+            if not replace and (before is not None or name in engine.adapters):
+                raise AdapterExistsError(f"The model '{engine.model}' has an adapter '{name}' already.")
             self.offered[name] = adapter
             try:
                 await self._load(engine, name)
             except BaseException:
-                self.offered.pop(name)
+                del self.offered[name]
                 if before is not None:
                     self.offered[name] = before
                 raise

@@ -76,11 +76,15 @@ class Router:
         """The slot for a name and the adapter that it asks for. NotServedError, AdapterNotFoundError."""
         return await self.names.resolve(name)
 
-    async def load_adapter(self, model: str | None, name: str, adapter: Adapter) -> None:
-        """Offer one more adapter of a model, and load it."""
+    def find_adapter(self, model: str, name: str) -> tuple[str, Adapter] | None:
+        """An adapter that was not offered, by its name. Blocks."""
+        return self.names.find_adapter(model, name) if self.names.find_adapter is not None else None
+
+    async def load_adapter(self, model: str | None, name: str, adapter: Adapter, *, replace: bool = False) -> None:
+        """Offer one more adapter of a model, and load it. AdapterExistsError, unless it may ``replace`` one."""
         slot, _ = await self.resolve(model or self.default)
         async with self._using(slot) as engine:
-            await slot.lora.load(engine, name, adapter)
+            await slot.lora.load(engine, name, adapter, replace=replace)
 
     async def unload_adapter(self, model: str | None, name: str) -> None:
         """Offer an adapter no more; it leaves once the requests that use it are done."""
@@ -172,10 +176,10 @@ class Router:
         assets = [slot.served.asset] if slot.served.asset else []
         try:
             await asyncio.to_thread(self.holds.hold, assets)
-        except AssetNotFoundError:
+        except AssetNotFoundError as error:
             if slot.found:
                 self.slots.pop(slot.served.name, None)
-            raise
+            raise NotServedError(f"The model '{slot.served.name}' was deleted meanwhile: {error}") from error
         try:
             engine = await asyncio.to_thread(slot.served.make)
             await asyncio.to_thread(engine.load)

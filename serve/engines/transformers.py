@@ -31,11 +31,20 @@ CACHE_SHARE = 0.3  # of the free memory, at most, for that cache on a CPU
 
 class TransformersEngine(DecodingEngine):
     """``device``: cpu, cuda, … or auto; ``dtype``: float32, bfloat16, float16 or auto; ``context``: at most so many
-    tokens for a prompt and its answer."""
+    tokens for a prompt and its answer; ``max_adapters``: so many at once, 0 for any number."""
 
-    def __init__(self, model: str, folder: Path, device: str = "auto", dtype: str = "auto", context: int = 0) -> None:
+    def __init__(
+        self,
+        model: str,
+        folder: Path,
+        device: str = "auto",
+        dtype: str = "auto",
+        context: int = 0,
+        max_adapters: int = 0,
+    ) -> None:
         super().__init__(model)
         self.folder, self.device, self.dtype, self.asked_context = folder, device, dtype, context
+        self.most_adapters = max_adapters
         self._runner: Batcher | Solo | None = None
         self._adapters: Adapters | None = None
         self._weights = 0

@@ -6,7 +6,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from serve.openai import chat, listing, responses, vectors
+from serve.openai import adapters, chat, listing, responses, vectors
 from serve.openai.errors import ApiError
 from serve.openai.exchange import Exchange
 from serve.openai.keys import Account, Keys
@@ -26,6 +26,8 @@ ROUTES: dict[str, tuple[str, Handler]] = {
     "/v1/embeddings": ("POST", vectors.embeddings),
     "/v1/rerank": ("POST", vectors.rerank),
     "/v1/responses": ("POST", responses.create),
+    "/v1/load_lora_adapter": ("POST", adapters.load),
+    "/v1/unload_lora_adapter": ("POST", adapters.unload),
 }
 NAMED: dict[tuple[str, str], Named] = {
     ("GET", "/v1/models/"): listing.model,

@@ -190,6 +190,16 @@ class RerankBody(Body):
         return [document if isinstance(document, str) else document.text for document in self.documents]
 
 
+class UnloadAdapterBody(Body):
+    lora_name: Annotated[str, Field(min_length=1, max_length=256)]
+    lora_int_id: int | None = None
+
+
+class LoadAdapterBody(UnloadAdapterBody):
+    lora_path: Annotated[str, Field(min_length=1, max_length=4096)]
+    load_inplace: bool | None = None
+
+
 def texts(given: str | Sequence[int] | Sequence[str] | Sequence[list[int]]) -> list[str | list[int]]:
     """One text or list of token ids, or several of them -> always several."""
     if isinstance(given, str):
