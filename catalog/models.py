@@ -53,6 +53,8 @@ def find_model(name: str, workspace: Workspace) -> ModelRef:
     ``azureml:`` before it), a pulled one (``ORG/NAME``,
     ``ORG/NAME:REVISION``), ``builtin/NAME``, a folder or a GGUF file; or
     ``MODEL@ADAPTER``, where both are such names. ModelNotFoundError says what was looked for."""
+    if not name.strip():
+        raise ModelNotFoundError("The name of the model is empty.", hint="pf model list, pf catalog list")
     if name.startswith(BUILTIN):
         return _builtin(name)
     if name.startswith(_PATHS):

@@ -19,7 +19,7 @@ from typing import Any
 from promptflow.exceptions import ValidationException
 from promptflow.workspace.optional import need
 from serve.engines.base import AdapterNotFoundError, UnsupportedError
-from serve.engines.prompts import read_json
+from serve.engines.json_file import read_json
 
 torch = need("torch", extra="local")
 

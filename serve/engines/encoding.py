@@ -24,9 +24,9 @@ from serve.engines.base import (
     UnsupportedError,
     Vectors,
 )
+from serve.engines.json_file import read_json
 from serve.engines.kinds import task_of
 from serve.engines.pooling import pool, read_pooling, unit
-from serve.engines.prompts import read_json
 
 np = need("numpy", extra="cpu")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from promptflow.exceptions import ValidationException
 from serve.engines.base import UnsupportedError
-from serve.engines.prompts import read_json
+from serve.engines.json_file import read_json
 
 ONNX_PLACES = (".", "onnx")
 # In this order: the merged decoder of older exports has a twin without a cache, smaller types come last.

@@ -13,8 +13,9 @@ from serve.engines.base import EngineClosedError, Stats
 from serve.engines.batch import Batch, extend, join, keep, pad_prompts
 from serve.engines.decoder import Decoder
 from serve.engines.decoding import DecodingEngine, deliver
+from serve.engines.json_file import read_json
 from serve.engines.kinds import onnx_file
-from serve.engines.prompts import Prompts, read_json
+from serve.engines.prompts import Prompts
 from serve.engines.row import Row
 
 np = need("numpy", extra="cpu")

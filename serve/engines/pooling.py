@@ -11,7 +11,7 @@ from typing import Any
 from promptflow.exceptions import ValidationException
 from promptflow.workspace.optional import need
 from serve.engines.base import UnsupportedError
-from serve.engines.prompts import read_json
+from serve.engines.json_file import read_json
 
 np = need("numpy", extra="cpu")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from promptflow.exceptions import ValidationException
 from serve.engines.base import PromptTooLongError, Request
 from serve.engines.chat import compile_template, read_template, without
 from serve.engines.guide import Guide, Guides
+from serve.engines.json_file import read_json
 from serve.engines.row import Row, Vocabulary
 from serve.engines.sampling import Choice
 from serve.engines.tool_calls import HERMES, ToolFormat, ToolWatch, format_of, function_of, told
@@ -124,19 +124,6 @@ class Prompts:
 
     def _special(self, text: str) -> int | None:
         return self.vocabulary.tokenizer.token_to_id(text) if text in self.vocabulary.specials else None
-
-
-def read_json(file: Path) -> dict[str, Any]:
-    """The object in ``file``; empty where there is no file. ValidationException for anything else."""
-    if not file.is_file():
-        return {}
-    try:
-        value = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValidationException(f"{file} is not JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise ValidationException(f"{file} holds no JSON object.")
-    return value
 
 
 def token_text(entry: Any) -> str:

@@ -64,6 +64,12 @@ def test_folders_and_files(registry: Registry, tmp_path: Path, monkeypatch: pyte
     assert find_model("./shop", registry.workspace).kind == "folder"
 
 
+@pytest.mark.parametrize("name", ["", " ", "\n"])
+def test_an_empty_name_is_not_this_folder(registry: Registry, name: str) -> None:
+    with pytest.raises(ModelNotFoundError, match="is empty"):
+        find_model(name, registry.workspace)
+
+
 def test_models_that_come_with_the_package(registry: Registry) -> None:
     found = find_model("builtin/intent-mini", registry.workspace)
     assert found.kind == "builtin" and (found.folder / "model.onnx").is_file()

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 
 import pytest
 
@@ -56,3 +58,11 @@ def test_an_unknown_model_is_refused_with_the_names_of_ours(model: str) -> None:
 
 def test_the_embedded_model_is_among_the_builtin_ones() -> None:
     assert "builtin/intent-mini" in builtin_models()
+
+
+def test_a_server_of_echoes_loads_nothing_heavy() -> None:
+    modules = "serve.engines.server, serve.engines.fake, serve.openai.app, serve.fitted"
+    heavy = ("numpy", "sqlalchemy", "torch", "transformers", "onnxruntime", "huggingface_hub")
+    code = f"import sys, {modules}; print(*sorted(set({heavy}) & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
