@@ -32,7 +32,7 @@ from serve.engines.remote_answer import Answer, BrokenAnswer
 from serve.engines.remote_body import DIALECTS, OPENAI, VLLM, body_of
 from serve.engines.remote_errors import RemoteError, refusal
 from serve.engines.remote_place import Place, place_at
-from serve.engines.remote_session import Sessions
+from serve.engines.remote_session import Sessions, ended_with_its_connection
 
 SILENCE_SECONDS = 600.0  # between two signs of life: a server that is busy may let a request wait for long
 END_SECONDS = 0.5  # after an answer, for the connection to be free again
@@ -104,7 +104,8 @@ class RemoteEngine(Engine):
                 return  # not all servers can tell
             raise
         cards = listed.get("data") if isinstance(listed, Mapping) else None
-        mine = [card for card in cards or () if isinstance(card, Mapping) and card.get("id") == self.name]
+        cards = [card for card in cards if isinstance(card, Mapping)] if isinstance(cards, list) else []
+        mine = [card for card in cards if card.get("id") == self.name]
         if cards and not mine:
             logger.warning("The server at %s does not list a model '%s'.", self.place, self.name)
         length = mine[0].get("max_model_len") if mine else None
@@ -201,17 +202,18 @@ class RemoteEngine(Engine):
         try:
             data = None if body is None else orjson.dumps(body)
             async with await self._sessions.send(method, self.place.url(route), data) as response:
-                if response.status != 200:
-                    told = await _read(response, LARGEST_ERROR, cut=True)
-                    raise refusal(response.status, told, response.headers, self.place, self.model, route)
-                yield response
+                with ended_with_its_connection(response):
+                    if response.status != 200:
+                        told = await _read(response, LARGEST_ERROR, cut=True)
+                        raise refusal(response.status, told, response.headers, self.place, self.model, route)
+                    yield response
         except (PromptflowException, GeneratorExit, asyncio.CancelledError):
             raise
         except BrokenAnswer as error:
             raise self._broken(error) from error
         except TimeoutError as error:
             raise self._failed("it does not answer") from error
-        except (aiohttp.ClientError, OSError) as error:
+        except (aiohttp.ClientError, OSError, RuntimeError) as error:  # the last: aiohttp's, of what is just closing
             if self._closed:
                 raise self._gone() from error
             raise self._failed(_reason(error)) from error
@@ -281,6 +283,8 @@ def _reason(error: Exception) -> str:
     if isinstance(error, aiohttp.ClientConnectorError):
         number = error.os_error.errno
         return f"it cannot be reached ({os.strerror(number) if number and number > 0 else error.os_error})"
-    if isinstance(error, aiohttp.ClientPayloadError | aiohttp.ServerDisconnectedError | ConnectionResetError):
-        return "the connection broke off"
-    return f"{type(error).__name__}: {error}".rstrip(": ")
+    if isinstance(error, aiohttp.ClientResponseError):
+        return "what it sent is not HTTP"
+    if isinstance(error, aiohttp.ClientSSLError):
+        return f"{type(error).__name__}: {error}"
+    return "the connection broke off"

@@ -55,6 +55,8 @@ def refusal(
         return RemoteError(404, text, code=fault.code or "model_not_found")
     if 300 <= status < 400:
         return RemoteError(502, f"{server} sends us elsewhere ({status}): give the address that it means.")
+    if status < 300:
+        return RemoteError(502, f"{server} sent no answer ({status}): {words}")
     if status >= 500:
         return RemoteError(GATEWAY.get(status, 502), f"{server} failed ({status}): {words}", headers=told)
     return RemoteError(status, words, code=fault.code, param=fault.param, headers=told)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import weakref
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -97,6 +98,28 @@ class Sessions:
             closing = asyncio.run_coroutine_threadsafe(keeper.aclose(), loop)
             if loop is not _running():
                 closing.result(CLOSE_SECONDS)
+
+
+@contextmanager
+def ended_with_its_connection(response: aiohttp.ClientResponse) -> Iterator[None]:
+    """Within it, no reader waits for a connection that is gone. aiohttp (3.14) closes one whose chunks cannot be read
+    any more in the middle of a body, and tells nobody."""
+    connection = response.connection
+    closed = None if connection is None or connection.protocol is None else connection.protocol.closed
+    if closed is None:
+        yield
+        return
+
+    def tell(closed: asyncio.Future[None]) -> None:
+        closed.exception()  # looked at
+        if not response.content.is_eof() and response.content.exception() is None:
+            response.content.set_exception(aiohttp.ClientPayloadError("the connection was closed"))
+
+    closed.add_done_callback(tell)
+    try:
+        yield
+    finally:
+        closed.remove_done_callback(tell)
 
 
 def _running() -> asyncio.AbstractEventLoop | None:
