@@ -10,7 +10,8 @@ PromptflowException
 │   │   │   └── InputNotFound · InputTypeError · InputParseError · NodeInputValidationError
 │   │   ├── InvalidSource · PackageToolNotFoundError · DuplicateToolMappingError · ToolValidationError
 │   │   ├── InvalidFlowError · InvalidCustomLLMTool · InvalidFlexFlowEntry · InvalidImageInput
-│   │   └── ApplyInputMappingError · EmptyInputsData · MissingRequiredFlowInput
+│   │   ├── ApplyInputMappingError · EmptyInputsData · MissingRequiredFlowInput
+│   │   └── BadRequest                    JsonPayloadRequiredForMultipleInputFields · NotAcceptable · PayloadTooLarge …
 │   ├── NodeReferenceError                UnsupportedReference · InvalidReferenceProperty
 │   ├── ToolLoadError                     a tool file cannot be imported
 │   ├── ToolExecutionError                user code in a node raised
@@ -443,6 +444,29 @@ class RequiredEnvironmentVariablesNotSetError(CoreError): ...
 
 
 class MissingRequiredFlowInput(ValidationException): ...
+
+
+class BadRequest(ValidationException):
+    """A request to a served flow cannot be answered as it is."""
+
+    default_target = ErrorTarget.SERVING_APP
+
+
+class JsonPayloadRequiredForMultipleInputFields(BadRequest): ...
+
+
+class MultipleStreamOutputFieldsNotSupported(BadRequest): ...
+
+
+class InvalidFlowInitConfig(BadRequest): ...
+
+
+class NotAcceptable(BadRequest):
+    http_status = 406
+
+
+class PayloadTooLarge(BadRequest):
+    http_status = 413
 
 
 class MissingRequiredInputError(CoreError): ...

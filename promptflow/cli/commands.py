@@ -26,7 +26,7 @@ COMMANDS: dict[str, Group | Verb] = {
             "init": Verb("promptflow.cli.flow_init:INIT", "Make a new flow folder, or wrap a function you have."),
             "save": Verb("promptflow.cli.flow:SAVE", "Save a function or a class as a flex flow."),
             "test": Verb("promptflow.cli.flow_test:TEST", "Run a flow, or one node of it, on one set of inputs."),
-            "serve": Verb("promptflow.cli.flow:SERVE", "Serve a flow over HTTP (not in this release)."),
+            "serve": Verb("promptflow.cli.flow_serve:SERVE", "Serve a flow over HTTP."),
             "build": Verb("promptflow.cli.flow:BUILD", "Build an image of a flow (not in this release)."),
             "validate": Verb("promptflow.cli.flow:VALIDATE", "Check a flow file and list every error in it."),
         },

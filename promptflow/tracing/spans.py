@@ -23,6 +23,7 @@ FLUSH_SPANS = 512  # a trace that grows beyond this is exported in parts, so tha
 _current: ContextVar[Span | None] = ContextVar("promptflow_span", default=None)
 _context: ContextVar[Mapping[str, Any]] = ContextVar("promptflow_span_context", default={})  # noqa: B039 (never written)
 _sinks: ContextVar[tuple[list[Span], ...]] = ContextVar("promptflow_span_sinks", default=())
+_remote: ContextVar[tuple[str, str] | None] = ContextVar("promptflow_span_remote", default=None)
 _fork_salt = 0
 
 
@@ -105,6 +106,9 @@ class Span:
         if parent is None:
             self._trace = trace = _Trace()
             self.parent_id = ""
+            remote = _remote.get()
+            if remote is not None:
+                trace.trace_id, self.parent_id = remote
         else:
             self._trace = trace = parent._trace
             self.parent_id = parent.span_id
@@ -324,6 +328,16 @@ def run_context(
         yield
     finally:
         _context.reset(token)
+
+
+@contextmanager
+def remote_parent(ids: tuple[str, str] | None) -> Iterator[None]:
+    """Traces that start inside continue one of another process: ``(trace id, span id)``, as hex."""
+    token = _remote.set(ids)
+    try:
+        yield
+    finally:
+        _remote.reset(token)
 
 
 def context_attributes() -> Mapping[str, Any]:

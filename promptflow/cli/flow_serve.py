@@ -1,0 +1,64 @@
+"""`pf flow serve`."""
+
+from __future__ import annotations
+
+import argparse
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+from promptflow.cli.args import KeyValues, add_environment_variables, add_init, positive
+from promptflow.cli.command import Command
+from promptflow.cli.output import Output
+
+DEFAULT_PORT = 8080
+
+
+def serve(args: Namespace, out: Output) -> None:
+    # The web framework, for this verb only.
+    from promptflow.serving.app import create_app
+    from promptflow.serving.options import ServeOptions
+    from promptflow.serving.server import listen, log_to_stderr, url_of
+    from promptflow.serving.server import serve as answer
+
+    options = ServeOptions.from_environment(
+        source=str(Path(args.source).resolve()),
+        environment_variables=args.environment_variables,
+        init=args.init,
+        static_folder=args.static_folder,
+        config=args.config,
+    )
+    listener = listen(args.host, args.port)
+    log_to_stderr()
+    app = create_app(options)
+    url = url_of(listener)
+
+    def ready() -> None:
+        out.note(f"{url} until Ctrl-C")
+        out.hint(f"curl {url}/score -H 'Content-Type: application/json' -d '{{}}'")
+
+    answer(app, listener, ready)
+
+
+def _arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--source", required=True, help="A flow folder or file, or a .prompty file.")
+    parser.add_argument("--port", type=int, default=DEFAULT_PORT, help=f"Port to listen on ({DEFAULT_PORT}).")
+    parser.add_argument("--host", default="localhost", help="Address to listen on (localhost).")
+    parser.add_argument(
+        "--workers", type=positive, default=1, metavar="N", help="Processes that answer on the port (1)."
+    )
+    parser.add_argument("--engine", choices=("flask", "fastapi"), help="Kept for old scripts: there is one engine.")
+    add_environment_variables(parser)
+    parser.add_argument("--skip-open-browser", action="store_true", help="Open no browser.")
+    add_init(parser)
+    parser.add_argument("--static-folder", "--static_folder", help=argparse.SUPPRESS)
+    parser.add_argument("--config", action=KeyValues, nargs="+", help=argparse.SUPPRESS)
+
+
+SERVE = Command(
+    serve, "Serve a flow over HTTP, with a page to try it on.", _arguments,
+    (
+        "pf flow serve --source my_flow",
+        "pf flow serve --source my_flow --port 8081 --workers 4 --skip-open-browser",
+        "pf flow serve --source my_class --init model=gpt-4o-mini --environment-variables LEVEL=2",
+    ),
+)  # fmt: skip

@@ -1,0 +1,124 @@
+"""The ASGI application of one flow."""
+
+from __future__ import annotations
+
+import html
+import json
+import os
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI, HTTPException, Request
+from fastapi.middleware.cors import CORSMiddleware
+from fastapi.responses import HTMLResponse, JSONResponse, Response
+from fastapi.staticfiles import StaticFiles
+from starlette.routing import Route
+
+from promptflow._version import __version__
+from promptflow.exceptions import UserErrorException
+from promptflow.serving.feedback import take_feedback
+from promptflow.serving.loaded import ServedFlow, load
+from promptflow.serving.options import ServeOptions
+from promptflow.serving.page import page
+from promptflow.serving.requests import read_headers
+from promptflow.serving.score import Score
+from promptflow.serving.work import Worker
+
+
+def create_app(options: ServeOptions | None = None) -> FastAPI:
+    """Load a flow and give the application that serves it. Without options, the environment says what to serve."""
+    options = options or ServeOptions.from_environment()
+    static = _static_folder(options.static_folder)
+    flow = load(options)
+    worker = Worker(flow.executor)
+
+    @asynccontextmanager
+    async def life(app: FastAPI) -> AsyncIterator[None]:
+        yield
+        worker.end()
+        flow.close()
+
+    score = Score(flow, worker)
+    app = _App(score, docs_url=None, redoc_url=None, openapi_url=None, lifespan=life)
+    app.router.routes.append(Route("/score", score, methods=["POST"]))
+    _add_facts(app, flow)
+    _add_page(app, flow, static)
+    app.add_exception_handler(404, _not_found)
+    app.add_middleware(
+        CORSMiddleware, allow_origins=["*"], allow_methods=["*"], allow_headers=["*"], expose_headers=["x-request-id"]
+    )
+    return app
+
+
+class _App(FastAPI):
+    """FastAPI for everything but the path that nearly all requests take, for which its layers cost more than a flow."""
+
+    def __init__(self, score: Score, **options: Any) -> None:
+        super().__init__(**options)
+        self._score = score
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        # A browser of another origin needs the headers that the middleware adds.
+        if scope["type"] == "http" and scope["path"] == "/score" and scope["method"] == "POST":
+            if all(name != b"origin" for name, _ in scope["headers"]):
+                return await self._score(scope, receive, send)
+        await super().__call__(scope, receive, send)
+
+
+def _add_facts(app: FastAPI, flow: ServedFlow) -> None:
+    @app.get("/health")
+    async def health() -> Response:
+        return JSONResponse({"status": "Healthy", "version": __version__})
+
+    @app.get("/version")
+    async def version() -> Response:
+        return JSONResponse(version_facts(os.environ))
+
+    @app.get("/swagger.json")
+    async def document() -> Response:
+        return JSONResponse(flow.swagger)
+
+    @app.post("/feedback")
+    async def feedback(request: Request) -> Response:
+        asked = read_headers(request.scope["headers"])
+        return JSONResponse(take_feedback(await request.body(), request.url.query, asked))
+
+
+def version_facts(environ: Mapping[str, str]) -> dict[str, str]:
+    """BUILD_INFO is the JSON that a build pipeline leaves in an image; its ``build_number`` is the version then."""
+    build = environ.get("BUILD_INFO", "")
+    try:
+        number = str(json.loads(build)["build_number"])
+    except (ValueError, KeyError, TypeError):
+        number = __version__
+    return {"status": "Healthy", "build_info": build, "version": number}
+
+
+def _add_page(app: FastAPI, flow: ServedFlow, static: Path | None) -> None:
+    own = static / "index.html" if static is not None else None
+    text = own.read_text(encoding="utf-8") if own is not None and own.is_file() else page(flow)
+
+    @app.api_route("/", methods=["GET", "POST"])
+    async def home() -> Response:
+        return HTMLResponse(text)
+
+    if static is not None:
+        app.mount("/static", StaticFiles(directory=static))
+
+
+def _static_folder(folder: str) -> Path | None:
+    if not folder:
+        return None
+    path = Path(folder).resolve()
+    if not path.is_dir():
+        raise UserErrorException(f"There is no folder {folder} for --static-folder.")
+    return path
+
+
+async def _not_found(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException) or getattr(error, "status_code", 404) == 404
+    what = html.escape(f"{request.method} {request.url.path}")
+    routes = "POST /score, POST /feedback, GET /health, GET /version, GET /swagger.json and GET /"
+    return HTMLResponse(f"{what} is not supported by this app, which answers {routes}.\n", 404)

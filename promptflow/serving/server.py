@@ -1,0 +1,106 @@
+"""A process that serves one flow: its socket, its signals, when it is ready, when it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import uvicorn
+
+from promptflow.exceptions import UserErrorException
+
+BACKLOG = 2048
+KEEP_ALIVE_SECONDS = 75  # longer than most clients and proxies keep a connection that they do not use
+GRACE_SECONDS = 20  # so long requests in the works have, once the process is told to end
+
+SECOND_SIGNAL_SECONDS = 0.5  # a shell may send one Ctrl-C twice; who means it twice is slower
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A bound socket; port 0 takes a free one."""
+    # localhost is the IPv4 one: what was told to connect to 127.0.0.1 must find it
+    address = "127.0.0.1" if host == "localhost" else host
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    # With the protocol left at 0 asyncio does not turn Nagle's algorithm off, and every answer waits 40 ms.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((address, port))
+        listener.listen(BACKLOG)
+    except (OSError, OverflowError) as error:
+        listener.close()
+        reason = error.strerror or str(error) if isinstance(error, OSError) else str(error)
+        raise UserErrorException(
+            f"Cannot listen on {host}:{port}: {reason}.", hint="another program may have the port: --port takes another"
+        ) from error
+    return listener
+
+
+def url_of(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+class Server(uvicorn.Server):
+    """Says when it is ready, and ends a stop by signal as a normal end."""
+
+    def __init__(self, app: Any, ready: Callable[[], None]) -> None:
+        config = uvicorn.Config(
+            app,
+            log_config=None,
+            log_level="warning",
+            access_log=False,
+            ws="none",
+            server_header=False,
+            backlog=BACKLOG,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
+            timeout_graceful_shutdown=GRACE_SECONDS,
+        )
+        super().__init__(config)
+        self.ready = ready
+        self._told = 0.0
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self.ready()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        # uvicorn's own raises the signal again afterwards, which would end the process before it has tidied up.
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._stop)
+        yield
+
+    def _stop(self) -> None:
+        now = asyncio.get_running_loop().time()
+        if not self.should_exit:
+            self.should_exit, self._told = True, now
+        elif now - self._told > SECOND_SIGNAL_SECONDS:
+            self.force_exit = True
+
+
+def serve(app: Any, listener: socket.socket, ready: Callable[[], None] = lambda: None) -> None:
+    """Answer until a signal says to stop."""
+    server = Server(app, ready)
+    try:
+        with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
+            runner.run(server.serve([listener]))
+    finally:
+        listener.close()
+
+
+def log_to_stderr() -> None:
+    """One line per thing worth knowing; requests are not among them."""
+    level = os.environ.get("PF_LOGGING_LEVEL", "").upper() or "WARNING"
+    logging.basicConfig(
+        level=level if level in logging.getLevelNamesMapping() else "WARNING",
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+    )
