@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from promptflow.contracts.run import Status
 from promptflow.executor.idempotency import ITEM
@@ -27,6 +27,9 @@ from promptflow.executor.scheduler import is_chain, is_ready
 from promptflow.executor.steps import Step
 from promptflow.executor.stream import AsyncStream, Stream, recorded, wrap
 from promptflow.executor.threads import pool
+
+if TYPE_CHECKING:
+    from promptflow.executor.cached import Lookup
 
 
 async def run_async(steps: Sequence[Step], line: Line, concurrency: int) -> None:
@@ -65,9 +68,11 @@ async def run_node_async(step: Step, line: Line) -> None:
         return
     start = now()
     arguments: dict[str, Any] = {}
+    cached: Lookup | None = None
     try:
         arguments = make_arguments(step, line)
-        cached = step.cache.look_up(line, arguments) if step.cache is not None else None
+        if step.cache is not None and (cached := step.cache.look_up(line, arguments)) is not None and cached.must_wait:
+            await cached.wait_async()
         with node_span(step, arguments) as at:
             if cached is not None and cached.is_hit:
                 output = cached.output
@@ -75,9 +80,13 @@ async def run_node_async(step: Step, line: Line) -> None:
                 output = wrap(await _attempts(step, lambda: _call(step, line, arguments)))
             at.set_output(recorded(output))
     except asyncio.CancelledError:
+        if cached is not None:
+            cached.land()
         line.run_infos[step.name] = line.record(step, Status.Canceled, arguments, None, start)
         raise
     except BaseException as error:
+        if cached is not None:
+            cached.land()
         failure = failed(step, line, arguments, start, error)
         if failure is error:
             raise

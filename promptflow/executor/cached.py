@@ -14,6 +14,7 @@ from promptflow.contracts.multimedia import Image
 from promptflow.contracts.run import RunInfo
 from promptflow.contracts.tool import ToolType
 from promptflow.executor.cachekey import NotCacheable, can_repeat, request_key, request_part, tool_key, tool_part
+from promptflow.executor.flights import Flight, Flights
 from promptflow.executor.line import Line
 from promptflow.executor.node import item_arguments, loop_items
 from promptflow.executor.steps import Step
@@ -38,12 +39,13 @@ class StepCache:
     key: Callable[[list[Call]], bytes]
     reads: bool
     writes: bool
+    flights: Flights
 
     @classmethod
     def of(cls, cache: Cache, owner: Any, step: Step, *, reads: bool, writes: bool) -> StepCache:
         """``owner``: the executor that the step belongs to."""
         key = _llm_key(step) if step.request is not None else _tool_key(owner, step)
-        return cls(cache, step, key, reads, writes)
+        return cls(cache, step, key, reads, writes, Flights())
 
     def look_up(self, line: Line, arguments: Call) -> Lookup | None:
         """What is known of the node with these arguments; None where its result cannot be cached. Never raises."""
@@ -55,23 +57,56 @@ class StepCache:
             _logger.debug("No key for node %s: %r", self.step.name, error)
             return None
         lookup = Lookup(self.cache if self.writes else None, key)
-        if self.reads:
+        if self.reads and self.writes and self.flights.is_of_use:
+            lookup.flights, lookup.flight = self.flights, self.flights.board(key)
+        if self.reads and not lookup.must_wait:
             lookup.find(self.cache)
         return lookup
 
 
 class Lookup:
-    """The answer for one run of a node. With ``is_hit``, ``output`` is the result."""
+    """The answer for one run of a node. With ``is_hit``, ``output`` is the result.
 
-    __slots__ = ("_cache", "_key", "is_hit", "node_run_id", "output", "run_id")
+    Where it ``must_wait``, `wait` comes first. `note` or `land` must follow.
+    """
+
+    __slots__ = ("_cache", "_key", "flight", "flights", "is_hit", "node_run_id", "output", "run_id")
 
     def __init__(self, cache: Cache | None, key: bytes) -> None:
         """``cache``: where to keep the result, if anywhere."""
         self._cache = cache
         self._key = key
+        self.flights: Flights | None = None
+        self.flight: Flight | None = None
         self.is_hit = False
         self.output: Any = None
         self.run_id = self.node_run_id = ""  # of the run that made the result
+
+    @property
+    def must_wait(self) -> bool:
+        """Whether somebody makes the same call already."""
+        return self.flight is not None and not self.flight.is_ahead
+
+    def wait(self) -> None:
+        """Until that call has ended; its result may be found now."""
+        assert self.flight is not None
+        self.flight.wait()
+        self._find_kept()
+
+    async def wait_async(self) -> None:
+        """As `wait`, on the running event loop."""
+        assert self.flight is not None
+        await self.flight.wait_async()
+        self._find_kept()
+
+    def _find_kept(self) -> None:
+        if self._cache is not None:
+            self.find(self._cache)
+
+    def land(self) -> None:
+        """The node has ended, well or not: who waits for its result waits no more."""
+        if self.flight is not None:
+            self.flight.land()
 
     def find(self, cache: Cache) -> None:
         found = cache.get(self._key)
@@ -82,6 +117,7 @@ class Lookup:
         except (ValueError, TypeError, KeyError):  # made by another version
             return
         self.is_hit = True
+        self.land()
         self.run_id = found.run
         self.node_run_id = f"{found.run}_{found.node}_{found.line}"
 
@@ -94,9 +130,13 @@ class Lookup:
             output.when_read = lambda items: self._keep("".join(map(str, items)), form, info)
         else:
             self._keep(output, 0, info)
+        self.land()
 
     def _keep(self, output: Any, form: int, info: RunInfo) -> None:
-        if self._cache is None or not is_exact(output):
+        if self._cache is None:
+            return
+        if not is_exact(output):
+            self._is_in_vain()
             return
         images: list[Image] = []
 
@@ -107,9 +147,14 @@ class Lookup:
         try:
             value = orjson.dumps(output, image, orjson.OPT_PASSTHROUGH_SUBCLASS)
         except TypeError:  # half a surrogate pair
+            self._is_in_vain()
             return
         line = info.index if info.index is not None else 0
         self._cache.put(self._key, value, form | (_IMAGES if images else 0), info.flow_run_id, info.node, line)
+
+    def _is_in_vain(self) -> None:
+        if self.flights is not None:
+            self.flights.is_of_use = False
 
 
 def _llm_key(step: Step) -> Callable[[list[Call]], bytes]:

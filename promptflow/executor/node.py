@@ -40,9 +40,11 @@ def run_node(step: Step, line: Line) -> None:
         return
     start = now()
     arguments: dict[str, Any] = {}
+    cached: Lookup | None = None
     try:
         arguments = make_arguments(step, line)
-        cached = step.cache.look_up(line, arguments) if step.cache is not None else None
+        if step.cache is not None and (cached := step.cache.look_up(line, arguments)) is not None and cached.must_wait:
+            cached.wait()
         with node_span(step, arguments) as at:
             if cached is not None and cached.is_hit:
                 output = cached.output
@@ -50,6 +52,8 @@ def run_node(step: Step, line: Line) -> None:
                 output = wrap(_attempts(step, lambda: _call(step, line, arguments)))
             at.set_output(recorded(output))
     except BaseException as error:
+        if cached is not None:
+            cached.land()
         failure = failed(step, line, arguments, start, error)
         if failure is error:
             raise

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from promptflow.batch.engine import run_lines
+from promptflow.batch.options import RunOptions
 from promptflow.connections import OpenAIConnection
 from promptflow.contracts.multimedia import Image
 from promptflow.contracts.run import LineResult
 from promptflow.exceptions import ValidationException
+from promptflow.executor import flights
 from promptflow.executor.caching import caching
 from promptflow.executor.loader import load_executor
 from promptflow.workspace import Workspace
@@ -419,3 +423,84 @@ def test_a_wrong_size_is_named(calling: Path, run: Run, monkeypatch: pytest.Monk
     monkeypatch.setenv("PF_CACHE_MAX_SIZE", "much")
     with pytest.raises(ValidationException, match="much"):
         run(calling, x=1)
+
+
+# -- the same call, wanted by several at once -------------------------------------------------------------------------
+SLOW = """
+import os, {wait}
+from promptflow.core import tool
+
+@tool
+{keyword} a(x):
+    with open("calls", "a") as file:
+        file.write(".")
+    {pause}(0.2)
+    {code}
+"""
+HOW = {
+    "def": {"keyword": "def", "wait": "time", "pause": "time.sleep"},
+    "async def": {"keyword": "async def", "wait": "asyncio", "pause": "await asyncio.sleep"},
+}
+
+
+def together(flow: Path, home: Path, *values: Any, timeout: float = 60.0) -> list[LineResult]:
+    """Run lines with these inputs at once, in one batch with the cache."""
+    executor, results = load_executor(flow), {}
+
+    def done(result: LineResult, row: Any, printed: str) -> None:
+        results[result.run_info.index] = result
+
+    options = RunOptions(concurrency=len(values), line_timeout=timeout)
+    with caching(executor, "auto", Workspace.open(home)), executor.activated():
+        run_lines(executor, enumerate({"x": value} for value in values), done, run_id="r", options=options)
+    return [results[number] for number in range(len(values))]
+
+
+@pytest.mark.parametrize("keyword", HOW)
+def test_lines_that_need_one_result_at_once_make_one_call(calling: Path, home: Path, keyword: str) -> None:
+    (calling / "a.py").write_text(SLOW.format(code='return {"got": x}', **HOW[keyword]))
+    results = together(calling, home, 1, 1, 1, 2, 2, 1)
+    assert [output(result)["got"] for result in results] == [1, 1, 1, 2, 2, 1]
+    assert count(calling) == 2
+    made_by = [result.node_run_infos["a"].cached_run_id for result in results]
+    assert made_by.count(None) == 2
+
+
+@pytest.mark.parametrize("keyword", HOW)
+@pytest.mark.parametrize("code", ['raise ValueError("no")', "return object()"])
+def test_who_waited_in_vain_makes_a_call_of_its_own(calling: Path, home: Path, keyword: str, code: str) -> None:
+    code = f"if os.path.getsize('calls') == 1 or {'object' in code}: {code}\n    return x"
+    (calling / "a.py").write_text(SLOW.format(code=code, **HOW[keyword]))
+    results = together(calling, home, 1, 1, 1)
+    failed = [result for result in results if result.exception is not None]
+    assert len(failed) == ("raise" in code)
+    assert count(calling) == 3
+
+
+@pytest.mark.parametrize("keyword", HOW)
+def test_a_call_that_hangs_holds_up_its_own_line_only(
+    calling: Path, home: Path, keyword: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(flights, "PATIENCE", 0.3)
+    pause = HOW[keyword]["pause"]
+    code = f"if os.path.getsize('calls') == 1: {pause}(3)\n    return x"
+    (calling / "a.py").write_text(SLOW.format(code=code, **HOW[keyword]))
+    results = together(calling, home, 1, 1, 1, timeout=1.5)
+    assert [result.run_info.status.value for result in results].count("Failed") == 1
+    assert count(calling) == 3
+
+
+def test_a_line_that_is_given_up_lets_others_go_on(calling: Path, home: Path) -> None:
+    code = "await asyncio.sleep(30 if os.path.getsize('calls') == 1 else 0)\n    return x"
+    (calling / "a.py").write_text(SLOW.format(code=code, **HOW["async def"]))
+    executor = load_executor(calling)
+
+    async def both() -> LineResult:
+        first, second = (asyncio.create_task(executor.run_line_async({"x": 1}, index=i, run_id="r")) for i in range(2))
+        await asyncio.sleep(0.1)
+        first.cancel()
+        return await second
+
+    with caching(executor, "auto", Workspace.open(home)), executor.activated():
+        assert output(asyncio.run(both())) == 1
+    assert count(calling) == 2
