@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from promptflow.exceptions import ValidationException
 
 _ENDPOINT = re.compile(r"[A-Za-z][A-Za-z0-9-]{1,30}[A-Za-z0-9]")
-_DEPLOYMENT = re.compile(r"[A-Za-z](?:[A-Za-z0-9-]{0,30}[A-Za-z0-9])?")
+_DEPLOYMENT = re.compile(r"[A-Za-z](?:[A-Za-z0-9_-]{0,30}[A-Za-z0-9])?")
 
 
 def check_endpoint_name(name: str) -> str:
@@ -27,7 +27,7 @@ def check_deployment_name(name: str) -> str:
     if not _DEPLOYMENT.fullmatch(name):
         raise ValidationException(
             f"{name[:80]!r} is no name of a deployment.",
-            hint="at most 32 letters, digits and -; it begins with a letter and does not end with -",
+            hint="at most 32 letters, digits, _ and -; it begins with a letter and does not end with -",
         )
     return name
 

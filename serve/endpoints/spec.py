@@ -88,11 +88,11 @@ class Collector:
 class Spec:
     """``kind``: a ``script`` with init() and run(), a ``model`` that needs no code, a ``flow``, or an ``llm``.
 
-    ``model`` is what was asked for, resolved (``iris:3``, ``builtin/intent-mini``; of an inline model its path), and
-    ``model_path`` its file or folder, whose parent is AZUREML_MODEL_DIR. ``code`` is a copy of the code's folder (of a
-    flow: of the flow's); both never change. ``assets`` are the ids that are held while the deployment is there.
-    ``model_mount`` is where the code looks for the model's parent, if it says so itself. ``recorded`` is what the YAML
-    says that only a cloud has.
+    ``model`` is the name of what was asked for (``iris:3``, ``builtin/intent-mini``, ``ORG/NAME:REVISION``; empty where
+    it was given by its path), and ``model_path`` its file or folder, whose parent is AZUREML_MODEL_DIR. ``code`` is a
+    copy of the code's folder (of a flow: of the flow's, and ``scoring_script`` its file); both never change.
+    ``assets`` are the ids that are held while the deployment is there. ``model_mount`` is where the code looks for the
+    model's parent, if it says so itself. ``recorded`` is what the YAML says that only a cloud has.
 
     ``target_in_flight`` of an instance decides on their number between ``min_instances`` and ``max_instances``; after
     ``idle_seconds`` without requests there are none (0: never). ``instance_count`` is the number where the two are
