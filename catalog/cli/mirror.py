@@ -23,7 +23,8 @@ _ROLES = (READ, WRITE)
 
 
 def mirror(args: Namespace, out: Output) -> int:
-    from catalog.mirror.serve import listen, serve  # brings FastAPI
+    from catalog.mirror.serve import serve  # brings FastAPI
+    from promptflow.workspace.http_server import listen
 
     with Workspace.open() as workspace:
         workspace.require_writable()

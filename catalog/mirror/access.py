@@ -12,9 +12,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from urllib.parse import unquote
 
+from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from catalog.mirror.errors import MirrorError
 from promptflow.exceptions import ValidationException
 from promptflow.workspace import Workspace
 
@@ -102,6 +104,14 @@ def find_token(authorization: bytes, known: Sequence[Token]) -> Token | None:
     digest = _digest(authorization[7:].strip().decode("latin-1"))
     matching = [token for token in known if hmac.compare_digest(token.digest, digest)]
     return matching[0] if matching else None
+
+
+def writer(request: Request) -> Token:
+    """Whose write token a request came with; MirrorError (403) without one."""
+    token: Token | None = request.scope["state"]["token"]
+    if token is None or token.role != WRITE:
+        raise MirrorError(403, "Uploads need a write token of this mirror: pf catalog mirror-token NAME --write")
+    return token
 
 
 def decoded_path(scope: Scope) -> str:

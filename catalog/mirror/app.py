@@ -13,12 +13,13 @@ from starlette.requests import ClientDisconnect
 from catalog.local import LocalModels
 from catalog.mirror.access import Gate, Tokens, refusal
 from catalog.mirror.created import Created
+from catalog.mirror.errors import MirrorError
 from catalog.mirror.facts import KnownFacts
 from catalog.mirror.known_files import KnownFiles, Shortcut
 from catalog.mirror.pulled import Pulled
 from catalog.mirror.read_routes import read_routes
 from catalog.mirror.registered import Registered
-from catalog.mirror.repo import Mirror, MirrorError
+from catalog.mirror.repo import Mirror
 from catalog.mirror.upload_routes import upload_routes
 from catalog.mirror.uploads import Uploads
 from catalog.mirror.versions import Versions

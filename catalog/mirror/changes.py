@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from catalog.contents import File
-from catalog.mirror.repo import MirrorError
+from catalog.mirror.errors import MirrorError
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _LONGEST = 1024  # characters of a path

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
 
+from catalog.mirror.errors import RepoNotFoundError, RevisionNotFoundError
 from catalog.mirror.registered import OWNER, Registered
-from catalog.mirror.repo import MAIN, Commit, Refs, Repo, RepoNotFoundError, RevisionNotFoundError
+from catalog.mirror.repo import MAIN, Commit, Refs, Repo
 from promptflow.workspace.clock import now_text
 
 _NOTHING = "0" * 40

@@ -7,8 +7,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from catalog.mirror.entries import Entry, pointer
+from catalog.mirror.errors import EntryNotFoundError
 from catalog.mirror.facts import Facts
-from catalog.mirror.repo import MODELS, Commit, Entry, EntryNotFoundError, Refs, Repo, pointer
+from catalog.mirror.repo import MODELS, Commit, Refs, Repo
 
 
 def info(repo: Repo, facts: Facts, *, blobs: bool = False) -> dict[str, Any]:

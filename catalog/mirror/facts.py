@@ -12,7 +12,8 @@ from typing import Any
 import yaml
 
 from catalog.headers import read_weights
-from catalog.mirror.repo import MODELS, Entry, Repo
+from catalog.mirror.entries import Entry
+from catalog.mirror.repo import MODELS, Repo
 from catalog.weights import weight_files
 from promptflow.exceptions import UserErrorException
 

@@ -16,7 +16,8 @@ from starlette.concurrency import run_in_threadpool
 from starlette.types import Receive, Scope, Send
 
 from catalog.mirror.access import refusal
-from catalog.mirror.repo import Entry, Repo
+from catalog.mirror.entries import Entry
+from catalog.mirror.repo import Repo
 from catalog.mirror.zerocopy import ZERO_COPY
 
 _RANGE = re.compile(r"bytes=(\d{1,18})?-(\d{1,18})?")

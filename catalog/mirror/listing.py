@@ -6,8 +6,9 @@ from collections.abc import Hashable
 from typing import Any
 
 from catalog.mirror import describe
+from catalog.mirror.errors import MirrorError
 from catalog.mirror.facts import KnownFacts
-from catalog.mirror.repo import Mirror, MirrorError
+from catalog.mirror.repo import Mirror
 
 
 class Listing:

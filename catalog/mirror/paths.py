@@ -1,13 +1,15 @@
-"""How routes name repos and revisions."""
+"""How routes name repos and revisions, and read what is sent to them."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
 from fastapi import Request
 
-from catalog.mirror.repo import DATASETS, MAIN, MODELS, MirrorError
+from catalog.mirror.errors import MirrorError
+from catalog.mirror.repo import DATASETS, MAIN, MODELS
 
 _MOST_BODY = 8 << 20  # bytes of JSON or of a form
 
@@ -57,3 +59,19 @@ async def small_body(request: Request) -> bytes:
         if len(body) > _MOST_BODY:
             raise MirrorError(413, "The body is too large.")
     return body
+
+
+async def json_body(request: Request) -> dict[str, Any]:
+    """The body of a request as JSON; MirrorError (400) if it is no object."""
+    try:
+        body = json.loads(await small_body(request) or b"{}")
+    except (ValueError, RecursionError) as error:
+        raise MirrorError(400, "This is no JSON.") from error
+    if not isinstance(body, dict):
+        raise MirrorError(400, "This is no JSON object.")
+    return body
+
+
+def base_url(request: Request) -> str:
+    """The address that the client calls this mirror by."""
+    return str(request.base_url).rstrip("/")

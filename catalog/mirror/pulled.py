@@ -9,19 +9,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from catalog.local import LocalFile, LocalModel, LocalModels, NotPulledError
-from catalog.mirror.repo import (
-    LARGE,
-    MAIN,
-    MODELS,
-    Commit,
-    Entry,
-    Refs,
-    Repo,
-    RepoNotFoundError,
-    RevisionNotFoundError,
-    blob_oid,
-    large_entry,
-)
+from catalog.mirror.entries import Entry, blob_oid, entry_of, large_entry
+from catalog.mirror.errors import RepoNotFoundError, RevisionNotFoundError
+from catalog.mirror.repo import MAIN, MODELS, Commit, Refs, Repo
 from promptflow.exceptions import ValidationException
 
 _SHA256 = 64  # digits
@@ -85,8 +75,10 @@ def _entry(file: LocalFile) -> Entry:
 @functools.lru_cache(4096)
 def _plain(name: str, path: Path, size: int, changed: int) -> Entry:
     """A file that is no link to a blob, as on disks without links: it is read once to know what to call it."""
+
+    def sha256() -> str:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
     place = functools.partial(Path, path)
-    if size < LARGE:
-        return Entry(name, size, blob_oid(path.read_bytes()), "", place)
-    with path.open("rb") as file:
-        return large_entry(name, size, hashlib.file_digest(file, "sha256").hexdigest(), place)
+    return entry_of(name, size, place, sha256=sha256, oid=lambda: blob_oid(path.read_bytes()))

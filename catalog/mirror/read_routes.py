@@ -12,12 +12,13 @@ from fastapi.responses import JSONResponse, Response
 
 from catalog.mirror import describe
 from catalog.mirror.access import Token
+from catalog.mirror.errors import MirrorError
 from catalog.mirror.facts import KnownFacts
 from catalog.mirror.files import file_response, served
 from catalog.mirror.known_files import KnownFiles
 from catalog.mirror.listing import Listing
 from catalog.mirror.paths import both, plain_id, plain_kind, plain_revision, slashes, small_body
-from catalog.mirror.repo import DATASETS, MODELS, Mirror, MirrorError, Repo
+from catalog.mirror.repo import DATASETS, MODELS, Mirror, Repo
 from catalog.mirror.search import next_link, page, parse_cursor, parse_query
 
 _TREE_PAGE = 1000

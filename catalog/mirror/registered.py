@@ -14,20 +14,9 @@ from pathlib import Path
 from catalog.aliases import Aliases
 from catalog.assets import Asset, AssetNotFoundError, Assets
 from catalog.contents import File
-from catalog.mirror.repo import (
-    DATASETS,
-    LARGE,
-    MAIN,
-    MODELS,
-    Commit,
-    Entry,
-    Refs,
-    Repo,
-    RepoNotFoundError,
-    RevisionNotFoundError,
-    blob_oid,
-    large_entry,
-)
+from catalog.mirror.entries import Entry, blob_oid, entry_of
+from catalog.mirror.errors import RepoNotFoundError, RevisionNotFoundError
+from catalog.mirror.repo import DATASETS, MAIN, MODELS, Commit, Refs, Repo
 from catalog.registry import Registry
 from promptflow.workspace import Workspace
 
@@ -98,9 +87,8 @@ class Registered:
 
     def _entry(self, asset: Asset, file: File) -> Entry:
         place = functools.partial(self._place, asset, file)
-        if file.size >= LARGE:
-            return large_entry(file.path, file.size, file.digest, place)
-        return Entry(file.path, file.size, self._oid(file.digest), "", place)
+        oid = functools.partial(self._oid, file.digest)
+        return entry_of(file.path, file.size, place, sha256=lambda: file.digest, oid=oid)
 
     def _place(self, asset: Asset, file: File) -> Path:
         blob = self.registry.workspace.blobs.local_file(file.digest)

@@ -3,56 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Protocol, TypeVar
 
-from promptflow.exceptions import UserErrorException
+from catalog.mirror.entries import Entry
+from catalog.mirror.errors import EntryNotFoundError, RepoNotFoundError
 
 MODELS, DATASETS = "models", "datasets"
 MAIN = "main"
 _Found = TypeVar("_Found")
-LARGE = 1 << 20  # bytes; larger files are LFS files: known by their sha256, and uploaded by themselves
-
-
-class MirrorError(UserErrorException):
-    """A refusal. ``code`` is the hub's name for it, by which its clients choose the error that they raise."""
-
-    def __init__(self, status: int, message: str, code: str = "") -> None:
-        super().__init__(message)
-        self.status, self.code = status, code
-
-
-class RepoNotFoundError(MirrorError):
-    def __init__(self, id: str) -> None:
-        super().__init__(404, f"There is no {id} on this mirror.", "RepoNotFound")
-
-
-class RevisionNotFoundError(MirrorError):
-    def __init__(self, id: str, revision: str) -> None:
-        super().__init__(404, f"{id} has no revision {revision}.", "RevisionNotFound")
-
-
-class EntryNotFoundError(MirrorError):
-    def __init__(self, id: str, path: str) -> None:
-        super().__init__(404, f"{id} has no file {path} at this revision.", "EntryNotFound")
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A file. ``oid``: git's name of it; ``sha256`` is empty for small ones. ``place`` finds its bytes on this disk."""
-
-    path: str
-    size: int
-    oid: str
-    sha256: str
-    place: Callable[[], Path]
-
-    @property
-    def etag(self) -> str:
-        return self.sha256 or self.oid
 
 
 @dataclass(frozen=True)
@@ -137,18 +97,3 @@ class Mirror:
             with contextlib.suppress(RepoNotFoundError):
                 return ask(source)
         raise RepoNotFoundError(id)
-
-
-def blob_oid(data: bytes) -> str:
-    """Git's name of a file: https://git-scm.com/book/en/v2/Git-Internals-Git-Objects."""
-    return hashlib.sha1(b"blob %d\0%b" % (len(data), data), usedforsecurity=False).hexdigest()
-
-
-def pointer(sha256: str, size: int) -> bytes:
-    """What git keeps in the place of a large file: https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md."""
-    return f"version https://git-lfs.github.com/spec/v1\noid sha256:{sha256}\nsize {size}\n".encode()
-
-
-def large_entry(path: str, size: int, sha256: str, place: Callable[[], Path]) -> Entry:
-    """A file that is known by its sha256; git has a pointer to it."""
-    return Entry(path, size, blob_oid(pointer(sha256, size)), sha256, place)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
-from catalog.mirror.repo import MirrorError
+from catalog.mirror.errors import MirrorError
 
 MOST = 1000  # of one page
 _SORTS = {

@@ -13,7 +13,7 @@ from starlette.concurrency import run_in_threadpool
 
 from catalog.contents import File
 from catalog.mirror.changes import Change, Deleted, Header, Large, Small
-from catalog.mirror.repo import MirrorError
+from catalog.mirror.errors import MirrorError
 from promptflow.workspace import Workspace
 from promptflow.workspace.atomic import file_error, make_folder
 

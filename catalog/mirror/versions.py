@@ -13,8 +13,9 @@ from catalog.contents import File
 from catalog.flavors import ADAPTER, MLMODEL
 from catalog.lineage import PARENT, Edge
 from catalog.mirror.changes import changed
+from catalog.mirror.errors import MirrorError, RepoNotFoundError, RevisionNotFoundError
 from catalog.mirror.registered import KINDS, OWNER, Registered, commit_sha
-from catalog.mirror.repo import MAIN, MODELS, MirrorError, RepoNotFoundError, RevisionNotFoundError
+from catalog.mirror.repo import MAIN, MODELS
 from catalog.mirror.uploads import Draft
 from catalog.references import is_hub_id
 from promptflow.exceptions import UserErrorException, ValidationException

@@ -15,12 +15,13 @@ from promptflow.cli.command import Command
 from promptflow.cli.output import Output
 from promptflow.exceptions import ValidationException
 from promptflow.workspace import Workspace
+from promptflow.workspace.http_server import listen
 from serve.fitted import Fitted
 from serve.offers import Offers
 from serve.openai.app import OpenAIApp
 from serve.openai.keys import Key, Keys, Limit, read_keys
 from serve.router import Budget, Router
-from serve.server import listen, serve
+from serve.server import serve
 
 KEY_VARIABLE = "PF_SERVE_API_KEY"
 DEFAULT_PORT = 8000

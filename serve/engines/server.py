@@ -13,12 +13,13 @@ from pathlib import Path
 
 from promptflow.exceptions import UserErrorException
 from promptflow.workspace import Workspace
+from promptflow.workspace.http_server import listen
 from serve.fitted import Fitted
 from serve.offers import Offers
 from serve.openai.app import OpenAIApp
 from serve.openai.keys import Key, Keys
 from serve.router import Router
-from serve.server import listen, serve
+from serve.server import serve
 
 KEY = "PF_ENGINE_KEY"
 

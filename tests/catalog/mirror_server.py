@@ -14,9 +14,10 @@ import uvicorn
 
 from catalog.local import LocalModels
 from catalog.mirror.app import create_app
-from catalog.mirror.repo import LARGE, blob_oid
-from catalog.mirror.serve import listen, server_config
+from catalog.mirror.entries import LARGE, blob_oid
+from catalog.mirror.serve import server_config
 from promptflow.workspace import Workspace
+from promptflow.workspace.http_server import listen
 
 
 @contextmanager

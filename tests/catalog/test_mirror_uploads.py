@@ -21,7 +21,7 @@ import pytest
 from catalog.assets import Assets
 from catalog.mirror.access import READ, WRITE, Tokens
 from catalog.mirror.changes import Deleted, changed, check_path, parse_line
-from catalog.mirror.repo import MirrorError
+from catalog.mirror.errors import MirrorError
 from catalog.mirror.uploads import Uploads
 from catalog.registry import Registry
 from promptflow.workspace import Workspace

@@ -13,10 +13,10 @@ from urllib.parse import urlsplit
 
 import uvicorn
 
+from promptflow.workspace.http_server import listen
 from serve.engines.base import Engine, Piece, Request
 from serve.openai.app import OpenAIApp
 from serve.router import Budget, Router, Served
-from serve.server import listen
 
 
 @contextmanager

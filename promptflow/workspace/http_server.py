@@ -1,0 +1,49 @@
+"""What every server of ours starts with: a socket, and a uvicorn that says when it answers and stops in order."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import socket
+from collections.abc import Callable, Iterator
+
+import uvicorn
+
+from promptflow.exceptions import UserErrorException
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that takes requests at an address; port 0 is a free one."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # With the protocol left at 0 asyncio does not turn Nagle's algorithm off, and every answer waits 40 ms.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except (OSError, OverflowError) as error:
+        listener.close()
+        reason = getattr(error, "strerror", None) or error
+        raise UserErrorException(f"Cannot listen on {host}:{port}: {reason}.", hint="choose another --port") from error
+    return listener
+
+
+class HttpServer(uvicorn.Server):
+    """Says when it answers, and takes SIGINT and SIGTERM as a normal end."""
+
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self.ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self.ready()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        # uvicorn's own raises the signal again afterwards, which would end the process before it has tidied up.
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, setattr, self, "should_exit", True)
+        yield
