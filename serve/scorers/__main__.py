@@ -18,7 +18,7 @@ from pathlib import Path
 import uvicorn
 
 from promptflow.exceptions import PromptflowException
-from serve.endpoints.spec import SCRIPT, Spec
+from serve.endpoints.spec import MODEL, SCRIPT, Spec
 from serve.scorers.app import ScorerApp
 from serve.scorers.base import LoadError, Scorer
 
@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     spec = Spec.from_json(json.loads(args.spec.read_bytes()))
     settle(spec, args.deployment)
-    app = ScorerApp(scorer_of(spec), spec.request.concurrency)
+    app = ScorerApp(scorer_of(spec, args.deployment), spec.request.concurrency)
     try:
         app.scorer.load()
     except PromptflowException as error:
@@ -59,16 +59,23 @@ def settle(spec: Spec, deployment: str) -> None:
     os.environ.update({name: text for name, text in given.items() if text})
     if code is not None:
         os.chdir(code)
-        sys.path.insert(0, str((code / spec.scoring_script).parent))
+        sys.path.insert(0, str((code / (spec.scoring_script or "_")).parent))
 
 
-def scorer_of(spec: Spec) -> Scorer:
+def scorer_of(spec: Spec, deployment: str) -> Scorer:
+    """The scorer for a kind, whose imports happen here: an instance has what it needs, and no more."""
     if spec.kind == SCRIPT:
         from serve.scorers.script import SHIMS, ScriptScorer
 
         sys.path.append(str(SHIMS))  # last: packages of the same name that are installed come first
         assert spec.code is not None
         return ScriptScorer(spec.code, spec.scoring_script)
+    if spec.kind == MODEL:
+        from serve.scorers.model import ModelScorer
+        from serve.scorers.models.base import Loading
+
+        assert spec.model_path is not None
+        return ModelScorer(deployment or "model", Loading(spec.model_path, spec.allow_pickle, spec.options))
     raise LoadError(f"Deployments of the kind '{spec.kind}' cannot be run yet.")
 
 

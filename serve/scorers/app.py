@@ -43,10 +43,6 @@ class ScorerApp:
 
     async def _answered(self, scope: Mapping[str, Any], receive: Any) -> Answer:
         path = scope["path"]
-        if path == "/score":
-            call = await _call(scope, receive)
-            loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._threads, self.scorer.score, call)
         if path == "/":
             return Answer(b"Healthy", media="text/plain")
         if path == "/ready":
@@ -54,11 +50,12 @@ class ScorerApp:
         if path == "/swagger.json":
             version = 2 if b"version=2" in scope["query_string"] else 3
             return Answer(to_json(self.scorer.swagger(version)))
-        return Answer(to_json({"error": {"code": "NotFound", "message": f"There is no {path} here."}}), 404)
+        call = await _call(scope, receive)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self.scorer.answer, call)
 
     def _failure(self, error: Exception) -> Answer:
         if isinstance(error, InputError):
-            return _error(400, "BadArgument", str(error))
+            return _error(400, "BadArgument", f"{error} ({error.hint})" if error.hint else str(error))
         if isinstance(error, ModelError):
             print(error.traceback or error, file=sys.stderr, flush=True)
             return _error(500, "ModelError", str(error), FAILED)

@@ -22,6 +22,15 @@ class InputError(UserErrorException):
     http_status = 400
 
 
+class NotThereError(UserErrorException):
+    """Nothing answers at this path."""
+
+    http_status = 404
+
+    def __init__(self, path: str) -> None:
+        super().__init__(f"There is no {path} here.")
+
+
 class ModelError(SystemErrorException):
     """The user's code, or the model, failed on a request that could be read. ``traceback`` is for the log alone."""
 
@@ -61,8 +70,9 @@ class Scorer(ABC):
         """Make ready. LoadError says what is missing and how to mend it."""
 
     @abstractmethod
-    def score(self, call: Call) -> Answer:
-        """Answer ``/score``. InputError for what the request lacks, ModelError for what failed on it."""
+    def answer(self, call: Call) -> Answer:
+        """Answer ``/score``, and what else the kind has. InputError for what the request lacks, ModelError for what
+        failed on it, NotThereError for a path that is none of its own."""
 
     def swagger(self, version: int) -> dict[str, Any]:
         """OpenAPI 2 or 3, of what ``/score`` takes and gives."""

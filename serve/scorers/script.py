@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from serve.scorers.answers import to_json
-from serve.scorers.base import Answer, Call, InputError, LoadError, ModelError, Scorer
+from serve.scorers.base import Answer, Call, InputError, LoadError, ModelError, NotThereError, Scorer
 from serve.scorers.swagger import swagger
 
 SHIMS = Path(__file__).parent / "shims"
@@ -40,7 +40,9 @@ class ScriptScorer(Scorer):
         if init is not None:
             _guarded(init, f"init() of {self._file.name}")
 
-    def score(self, call: Call) -> Answer:
+    def answer(self, call: Call) -> Answer:
+        if call.path != "/score":
+            raise NotThereError(call.path)
         try:
             value = self._answer(call)
         except InputError:

@@ -1,0 +1,81 @@
+"""Bodies: JSON objects as the dialects share them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import orjson
+
+from serve.scorers.base import Call, InputError
+from serve.scorers.inputs import Table, Tensors
+
+
+def read_object(body: bytes) -> dict[str, Any]:
+    value = read_json(body)
+    if not isinstance(value, dict):
+        raise InputError(f"The body must be a JSON object, and is {_kind(value)}.")
+    return value
+
+
+def read_json(body: bytes) -> Any:
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise InputError(f"The body is not JSON: {error}") from error
+
+
+def split_table(value: Any, where: str) -> Table:
+    """``{"columns": […], "index": […], "data": [[…]]}``, as pandas writes it."""
+    if not isinstance(value, Mapping) or not isinstance(value.get("data"), list):
+        raise InputError(f"'{where}' must be an object with 'columns' and 'data'.")
+    columns = value.get("columns") or []
+    rows = value["data"]
+    width = len(columns) or (len(rows[0]) if rows and isinstance(rows[0], list) else 0)
+    for at, row in enumerate(rows):
+        if not isinstance(row, list) or len(row) != width:
+            raise InputError(f"Row {at} of '{where}.data' must be a list of {width} cells.")
+    return Table(tuple(map(str, columns)), rows, value.get("index") or ())
+
+
+def record_table(rows: Any, where: str) -> Table:
+    """``[{"column": value}, …]``; what a row lacks is null."""
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise InputError(f"'{where}' must be a list of objects, a row each.")
+    columns = tuple(dict.fromkeys(name for row in rows for name in row))
+    return Table(columns, [[row.get(name) for name in columns] for row in rows])
+
+
+def tensors_of(value: Any, where: str) -> Tensors | Table:
+    """Named tensors of an object of lists; a table of a list of objects; a tensor without a name of any other list."""
+    if isinstance(value, Mapping):
+        return {str(name): tensor(item, f"{where}.{name}") for name, item in value.items()}
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        return record_table(value, where)
+    if (
+        isinstance(value, list)
+        and value
+        and isinstance(value[0], list)
+        and not isinstance(next(iter(value[0]), 0), list)
+    ):
+        return Table((), value)
+    return {"": tensor(value, where)}
+
+
+def tensor(value: Any, where: str) -> np.ndarray:
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise InputError(f"'{where}' is no tensor: its lists are of uneven lengths.") from error
+    if array.dtype == object:
+        raise InputError(f"'{where}' is no tensor: it mixes numbers, texts, nulls or objects.")
+    return array
+
+
+def media(call: Call) -> str:
+    return call.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def _kind(value: Any) -> str:
+    return {list: "a list", str: "a text", type(None): "null"}.get(type(value), "a number")

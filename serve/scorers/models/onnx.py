@@ -1,0 +1,79 @@
+"""ONNX files that are no language models, by ONNX Runtime: tensors by the names of the graph."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from serve.scorers.base import InputError
+from serve.scorers.inputs import Inputs
+from serve.scorers.models.base import Field, Loading, Model, Signature
+from serve.scorers.models.pickles import guarded
+
+TYPES = {
+    "tensor(float)": ("FP32", "f4"), "tensor(double)": ("FP64", "f8"), "tensor(float16)": ("FP16", "f2"),
+    "tensor(int64)": ("INT64", "i8"), "tensor(int32)": ("INT32", "i4"), "tensor(int16)": ("INT16", "i2"),
+    "tensor(int8)": ("INT8", "i1"), "tensor(uint8)": ("UINT8", "u1"), "tensor(bool)": ("BOOL", "bool"),
+    "tensor(string)": ("BYTES", "O"),
+}  # fmt: skip
+
+
+def load(loading: Loading) -> Model:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = int(loading.options.get("threads", 0))
+    names = ["CPUExecutionProvider"]
+    path = str(loading.path)
+    return OnnxModel(guarded(lambda: onnxruntime.InferenceSession(path, options, providers=names), loading.path))
+
+
+class OnnxModel(Model):
+    def __init__(self, session: Any) -> None:
+        self._session = session
+        self._inputs = {one.name: one for one in session.get_inputs()}
+        self._outputs = [one.name for one in session.get_outputs()]
+        fields = [[_field(one) for one in found] for found in (session.get_inputs(), session.get_outputs())]
+        self.signature = Signature("onnx", tuple(fields[0]), tuple(fields[1]))
+
+    def predict(self, inputs: Inputs) -> Any:
+        unknown = [name for name in inputs.wanted if name not in self._outputs]
+        if unknown:
+            raise InputError(f"The model has no output '{unknown[0]}'; it has {', '.join(self._outputs)}.")
+        wanted = list(inputs.wanted) or self._outputs
+        found = dict(zip(wanted, self._session.run(wanted, self._feed(inputs)), strict=True))
+        # Classifiers of scikit-learn give a list of {label: probability}.
+        return {name: value if isinstance(value, np.ndarray | list) else list(value) for name, value in found.items()}
+
+    def _feed(self, inputs: Inputs) -> dict[str, np.ndarray]:
+        if len(self._inputs) == 1:
+            (name,) = self._inputs
+            given = (inputs.tensors or {}).get(name)
+            return {name: self._cast(name, inputs.array() if given is None else given)}
+        if inputs.tensors is None:
+            table = inputs.table
+            assert table is not None
+            return {name: self._cast(name, table.array([name])) for name in self._inputs}
+        missing = [name for name in self._inputs if name not in inputs.tensors]
+        if missing:
+            raise InputError(f"The input has no tensor '{missing[0]}'; the model takes {', '.join(self._inputs)}.")
+        return {name: self._cast(name, inputs.tensors[name]) for name in self._inputs}
+
+    def _cast(self, name: str, array: np.ndarray) -> np.ndarray:
+        wanted = self._inputs[name]
+        kind = TYPES.get(wanted.type, ("", ""))[1]
+        if array.ndim != len(wanted.shape) or any(
+            isinstance(size, int) and size != there for size, there in zip(wanted.shape, array.shape, strict=True)
+        ):
+            shape = [size if isinstance(size, int) else -1 for size in wanted.shape]
+            raise InputError(f"The tensor '{name}' has the shape {list(array.shape)}; the model takes {shape}.")
+        try:
+            return array.astype(kind, copy=False) if kind else array
+        except (ValueError, TypeError) as error:
+            raise InputError(f"The tensor '{name}' cannot be made {wanted.type}: {error}") from error
+
+
+def _field(one: Any) -> Field:
+    shape = tuple(size if isinstance(size, int) else -1 for size in one.shape or ())
+    return Field(one.name, TYPES.get(one.type, ("BYTES", ""))[0], shape)
