@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 from catalog.assets import AssetNotFoundError
+from promptflow.exceptions import UserErrorException
 from promptflow.workspace import Workspace
 from serve.engines.base import Engine, EngineClosedError
 from serve.holds import Holds
@@ -118,10 +119,10 @@ class Router:
         """Unload all models, whether or not they are in use."""
         if self._timer is not None:
             self._timer.cancel()
-        for slot in self.loaded():
-            engine, slot.engine = slot.engine, None
-            assert engine is not None
-            await asyncio.to_thread(engine.unload)
+        for slot in self.slots.values():
+            for engine in filter(None, (slot.engine, slot.asleep)):
+                slot.engine = slot.asleep = None
+                await asyncio.to_thread(engine.unload)
         await asyncio.to_thread(self.holds.end)
 
     async def _enter(self, slot: Slot) -> Engine:
@@ -159,15 +160,17 @@ class Router:
             async with self._room:
                 await self._make_room(slot)
                 began = time.monotonic()
-                engine = await self._made(slot)
+                woken = await self._woken(slot)
+                engine = woken or await self._made(slot)
                 stats = engine.stats()
                 slot.size = max(stats.weights_bytes + stats.cache_bytes, slot.served.size)
                 slot.engine = engine
         finally:
             slot.loading = None
         self.loads += 1
-        logger.info("loaded %s in %.1f s, %d bytes", slot.served.name, time.monotonic() - began, slot.size)
-        if self.told is not None:
+        word = "loaded" if woken is None else "woke"
+        logger.info("%s %s in %.1f s, %d bytes", word, slot.served.name, time.monotonic() - began, slot.size)
+        if self.told is not None and woken is None:
             self._start(asyncio.to_thread(self.told, slot.served, engine))
         return engine
 
@@ -182,10 +185,25 @@ class Router:
             raise NotServedError(f"The model '{slot.served.name}' was deleted meanwhile: {error}") from error
         try:
             engine = await asyncio.to_thread(slot.served.make)
+            engine.expect([adapter.folder for adapter in slot.served.adapters.values()])
             await asyncio.to_thread(engine.load)
         except BaseException:
             await asyncio.to_thread(self.holds.release, assets)
             raise
+        return engine
+
+    async def _woken(self, slot: Slot) -> Engine | None:
+        """The engine that sleeps, awake; None where there is none, or it cannot be woken."""
+        engine = slot.asleep
+        if engine is None:
+            return None
+        try:
+            await asyncio.to_thread(engine.wake)
+        except UserErrorException as error:
+            logger.warning("%s is loaded anew: %s", slot.served.name, error)
+            await self._release(slot)
+            return None
+        slot.asleep = None
         return engine
 
     async def _make_room(self, slot: Slot) -> None:
@@ -194,6 +212,7 @@ class Router:
             raise NoRoomError(
                 f"The model '{slot.served.name}' needs about {_bytes(need)}; {_bytes(budget.memory)} may be used here."
             )
+        need = max(need, slot.size)  # of one that sleeps, what it had before
         while (there := self.loaded()) and (
             (budget.models and len(there) >= budget.models)
             or (budget.memory and sum(other.size for other in there) + need > budget.memory)
@@ -214,21 +233,34 @@ class Router:
                     f"There is no room for '{wanted.served.name}': '{victim.served.name}' is in use."
                 ) from None
             if victim.leaving:  # else another request has seen it out already
-                await self._unload(victim)
+                await self._put_away(victim)
                 self.evictions += 1
+
+    async def _put_away(self, slot: Slot) -> None:
+        """Out of the memory that models share: asleep, where the engine can do that, else unloaded."""
+        engine = slot.engine
+        if engine is None or not await asyncio.to_thread(engine.sleep):
+            return await self._unload(slot)
+        slot.engine, slot.asleep, slot.leaving = None, engine, False
+        slot.changed.notify_all()
+        logger.info("%s sleeps", slot.served.name)
 
     async def _unload(self, slot: Slot) -> None:
         """Called under the slot's condition, when nobody uses it."""
-        engine, slot.engine, slot.size = slot.engine, None, 0
         try:
-            if engine is not None:
-                await asyncio.to_thread(engine.unload)
-                held = slot.lora.gone() + ([slot.served.asset] if slot.served.asset else [])
-                await asyncio.to_thread(self.holds.release, held)
-                logger.info("unloaded %s", slot.served.name)
+            await self._release(slot)
         finally:
             slot.leaving = False
             slot.changed.notify_all()
+
+    async def _release(self, slot: Slot) -> None:
+        engine = slot.engine or slot.asleep
+        slot.engine, slot.asleep, slot.size = None, None, 0
+        if engine is not None:
+            await asyncio.to_thread(engine.unload)
+            held = slot.lora.gone() + ([slot.served.asset] if slot.served.asset else [])
+            await asyncio.to_thread(self.holds.release, held)
+            logger.info("unloaded %s", slot.served.name)
 
     def _start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """A task that is kept until it is done; whoever waits for it gets its error."""
@@ -249,7 +281,7 @@ class Router:
         """Unload what nobody used for as long as the budget says, and come back when the next one may be due."""
         self._timer = None
         now, soonest = time.monotonic(), 0.0
-        for slot in self.loaded():
+        for slot in [slot for slot in self.slots.values() if slot.engine is not None or slot.asleep is not None]:
             left = slot.last + self.budget.idle - now
             if slot.free and left <= 0:
                 slot.leaving = True

@@ -76,6 +76,7 @@ class Slot:
         self.served, self.found = served, found
         self.lora = Lora(served.adapters, holds)
         self.engine: Engine | None = None
+        self.asleep: Engine | None = None  # instead of it: one that gave its memory to others
         self.users = 0
         self.last = 0.0  # monotonic seconds
         self.size = 0

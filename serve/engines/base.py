@@ -151,6 +151,9 @@ class Engine(ABC):
     def load(self) -> None:  # noqa: B027 - nothing to do for many engines
         """Make ready to generate."""
 
+    def expect(self, adapters: Sequence[Path]) -> None:  # noqa: B027
+        """Told before `load`: adapters that requests will ask for. An engine that sets room aside for them does."""
+
     @abstractmethod
     def generate(self, request: Request) -> AsyncIterator[Piece]:
         """The answer, piece by piece. A caller that stops reading stops the work."""
@@ -179,6 +182,15 @@ class Engine(ABC):
 
     def stats(self) -> Stats:
         return Stats()
+
+    def sleep(self) -> bool:
+        """While nobody uses it: give back the device's memory so that `wake` is quicker than another `load`. False
+        where that cannot be done; then it is as it was."""
+        return False
+
+    def wake(self) -> None:
+        """Be as before `sleep`. After an error it has to be unloaded."""
+        raise EngineClosedError(f"The model '{self.model}' does not sleep.")
 
     def unload(self) -> None:  # noqa: B027
         """Give back threads and memory; requests in the works fail with EngineClosedError."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -213,3 +213,80 @@ def test_an_adapter_that_many_ask_for_is_loaded_once(tmp_path: Path) -> None:
 
     run(work)
     assert log == ["+a", "+a@x"]
+
+
+class Sleeper(Counted):
+    """Sleeps instead of being unloaded, and wakes up unless it is told not to."""
+
+    wakes = True
+
+    def expect(self, adapters: Sequence[Path]) -> None:
+        if adapters:
+            self.log.append(f"?{[folder.name for folder in adapters]}")
+
+    def sleep(self) -> bool:
+        self.log.append(f"z{self.model}")
+        return True
+
+    def wake(self) -> None:
+        self.log.append(f"!{self.model}")
+        if not self.wakes:
+            raise EngineFailedError("it does not wake up")
+
+
+def sleepers(log: list[str], names: str = "ab", **options: Any) -> Router:
+    served = [Served(name, lambda name=name: Sleeper(name, log), 1) for name in names]  # type: ignore[misc]
+    return Router(served, **options)
+
+
+def test_an_engine_that_can_sleep_is_not_loaded_twice() -> None:
+    log: list[str] = []
+
+    async def work() -> None:
+        router = sleepers(log, budget=Budget(memory=1))
+        for name in ("a", "b", "a", "b"):
+            async with router.use(name) as use:
+                assert use.engine.model == name
+                assert [slot.served.name for slot in router.loaded()] == [name]
+        await router.close()
+
+    run(work)
+    assert log == ["+a", "za", "+b", "zb", "!a", "za", "!b", "-a", "-b"]
+
+
+def test_an_engine_that_does_not_wake_up_is_loaded_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    log: list[str] = []
+    monkeypatch.setattr(Sleeper, "wakes", False)
+
+    async def work() -> None:
+        router = sleepers(log, budget=Budget(models=1))
+        for name in ("a", "b", "a"):
+            await router.preload(name)
+
+    run(work)
+    assert log == ["+a", "za", "+b", "zb", "!a", "-a", "+a"]
+
+
+def test_what_sleeps_and_is_not_used_leaves_in_time() -> None:
+    log: list[str] = []
+
+    async def work() -> None:
+        router = sleepers(log, budget=Budget(models=1, idle=0.05))
+        await router.preload("a")
+        await router.preload("b")
+        while "-a" not in log or "-b" not in log:
+            await asyncio.sleep(0.01)
+
+    run(work)
+    assert sorted(log) == sorted(["+a", "za", "+b", "-a", "-b"])
+
+
+def test_an_engine_hears_of_its_adapters_before_it_is_loaded(tmp_path: Path) -> None:
+    log: list[str] = []
+
+    async def work() -> None:
+        served = Served("a", lambda: Sleeper("a", log), adapters={"one": Adapter(tmp_path / "lora")})
+        await Router([served]).preload("a")
+
+    run(work)
+    assert log == ["?['lora']", "+a"]
