@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from promptflow.contracts.run import RunInfo, Status
 from promptflow.exceptions import UserErrorException, WorkerDiedError
 from promptflow.executor.guarded import failed_line, line_timeout
+from promptflow.executor.guarded_async import extend
 from promptflow.executor.line import now
 from promptflow.executor.threads import start_daemon
 from promptflow.executor.worker_lines import LinesSetup
@@ -159,9 +160,14 @@ class Pool:
         blamed = alone and worker.asked == 0
         seconds = self._batch.options.line_timeout
         try:
-            async with asyncio.timeout(seconds + (_GRACE if self._batch.executor.prefers_async else 0)):
+            async with asyncio.timeout(seconds + (_GRACE if self._batch.executor.prefers_async else 0)) as limit:
                 result, printed, out_of_memory = await worker.ask(
-                    "line", line.number, line.row, line.known, on_node=lambda *told: self._node_ended(line, *told)
+                    "line",
+                    line.number,
+                    line.row,
+                    line.known,
+                    on_node=lambda *told: self._node_ended(line, *told),
+                    on_wait=lambda more: extend(limit, more),
                 )
         except TimeoutError:
             worker.usable = False

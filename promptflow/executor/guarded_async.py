@@ -23,7 +23,14 @@ async def run_line_async(
     start = now()
     limit = asyncio.timeout(seconds)
     loop = asyncio.get_running_loop()
-    more_time.set(lambda more: _later(loop, limit, more))
+    around = more_time.get()  # of a process that waits for this one
+
+    def give(more: float) -> None:
+        loop.call_soon_threadsafe(extend, limit, more)
+        if around is not None:
+            around(more)
+
+    token = more_time.set(give)
     try:
         async with limit:
             return await executor.run_line_async(row, index=number, run_id=run_id, attempt=attempt)
@@ -33,14 +40,13 @@ async def run_line_async(
         failure = line_exit(error)
     except Exception as error:
         failure = error
+    finally:
+        more_time.reset(token)
     return failed_line(executor, row, number, run_id, failure, start)
 
 
-def _later(loop: asyncio.AbstractEventLoop, limit: asyncio.Timeout, seconds: float) -> None:
-    loop.call_soon_threadsafe(_extend, limit, seconds)
-
-
-def _extend(limit: asyncio.Timeout, seconds: float) -> None:
+def extend(limit: asyncio.Timeout, seconds: float) -> None:
+    """So much longer, if it has not ended; on its loop."""
     until = limit.when()
     if until is not None and not limit.expired():
         with suppress(RuntimeError):  # the line has ended meanwhile

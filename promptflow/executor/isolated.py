@@ -25,6 +25,7 @@ from promptflow.executor.steps import Step
 from promptflow.executor.worker_node import NodeSetup
 from promptflow.executor.worker_process import WorkerProcess
 from promptflow.llm import background
+from promptflow.llm.pressure import more_time
 from promptflow.tape.current import current
 from promptflow.tracing.spans import context_attributes, current_span
 
@@ -84,7 +85,8 @@ class IsolatedTool:
             process = await self._process()
             try:
                 async with asyncio.timeout(self._timeout):
-                    reply = await process.ask("call", next(self._numbers), given, line, place())
+                    number = next(self._numbers)
+                    reply = await process.ask("call", number, given, line, place(), on_wait=more_time.get())
             except TimeoutError:
                 process.kill()
                 raise timeout_error(self._name, self._timeout or 0) from None

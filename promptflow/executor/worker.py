@@ -79,6 +79,10 @@ class Channel:
             except OSError:  # the parent is gone
                 os._exit(1)
 
+    def waits(self, number: int) -> Callable[[float], None]:
+        """Told for how many seconds the limits of a connection make a request wait, it tells the parent."""
+        return lambda seconds: self.send("wait", number, seconds)
+
 
 def main(descriptor: int) -> None:
     """Serve the parent on this socket until it says end; leave at once when it is gone."""

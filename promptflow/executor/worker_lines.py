@@ -16,6 +16,7 @@ from promptflow.executor.origin import Origin
 from promptflow.executor.output import line_output
 from promptflow.executor.threads import pool
 from promptflow.executor.worker import Channel, Service, Setup
+from promptflow.llm.pressure import more_time
 from promptflow.workspace import Workspace
 
 
@@ -51,6 +52,7 @@ class _Lines(Service):
         pool.submit(self._run, number, row, known)
 
     def _run(self, number: int, row: Mapping[str, Any], known: Mapping[str, RunInfo]) -> None:
+        more_time.set(self._channel.waits(number))
         attempt = _Attempt(self._channel, number, known)
         with line_output() as output:
             result = guarded.run_line(self._executor, number, row, self._setup.run_id, attempt.given)
@@ -84,6 +86,7 @@ class _LinesOnLoop(_Lines):
         self._loop.loop.call_soon_threadsafe(call)
 
     async def _run_async(self, number: int, row: Mapping[str, Any], known: Mapping[str, RunInfo]) -> None:
+        more_time.set(self._channel.waits(number))
         attempt = _Attempt(self._channel, number, known)
         executor, setup = self._executor, self._setup
         with line_output() as output:

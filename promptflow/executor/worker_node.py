@@ -18,6 +18,7 @@ from promptflow.executor.output import line_output
 from promptflow.executor.steps import Step, make_step
 from promptflow.executor.threads import pool
 from promptflow.executor.worker import Channel, Service, Setup
+from promptflow.llm.pressure import more_time
 from promptflow.tracing.exporters import export_to
 from promptflow.tracing.spans import run_context, span
 from promptflow.workspace import Workspace
@@ -56,6 +57,7 @@ class _Calls(Service):
     def _run(self, number: int, arguments: Mapping[str, Any], line: int | None, where: str) -> None:
         output: Any = None
         failure: Any = None
+        more_time.set(self._channel.waits(number))
         at = span(self._step.name, "Function", attributes={"node_name": self._step.name})
         with line_output() as printed, export_to(), run_context(line_number=line), placed(where), at:
             try:

@@ -33,6 +33,7 @@ _LAST_WORDS = 0.5  # seconds for what it sent before it died
 
 
 OnNode = Callable[[RunInfo, bool], None]
+OnWait = Callable[[float], None]
 
 
 @dataclass
@@ -41,6 +42,7 @@ class _Request:
 
     reply: asyncio.Future[tuple[Any, ...]]
     on_node: OnNode | None = None
+    on_wait: OnWait | None = None
 
 
 class WorkerProcess(asyncio.Protocol):
@@ -69,16 +71,19 @@ class WorkerProcess(asyncio.Protocol):
             self._watching.result()
         self._ready.result()
 
-    async def ask(self, kind: str, number: int, *rest: Any, on_node: OnNode | None = None) -> tuple[Any, ...]:
+    async def ask(
+        self, kind: str, number: int, *rest: Any, on_node: OnNode | None = None, on_wait: OnWait | None = None
+    ) -> tuple[Any, ...]:
         """Its reply to a request, which has a number that no other has meanwhile. ``on_node`` gets the records of nodes
-        that end, as they do, and whether their values came through as they were.
+        that end, as they do, and whether their values came through as they were; ``on_wait`` the seconds for which the
+        limits of a connection make it wait, before it does.
 
         Raises WorkerDiedError, and what ``on_node`` raises.
         """
         if self._died is not None:
             raise self._died
         self.asked += 1
-        request = self._requests[number] = _Request(asyncio.get_running_loop().create_future(), on_node)
+        request = self._requests[number] = _Request(asyncio.get_running_loop().create_future(), on_node, on_wait)
         self._transport.write(wire.pack_all((kind, number, *rest)))
         try:
             return await request.reply
@@ -158,6 +163,9 @@ class WorkerProcess(asyncio.Protocol):
         match message:
             case ("node" | "changed node" as kind, number, info) if number in self._requests:
                 self._tell(self._requests[number], info, kind == "node")
+            case ("wait", number, seconds) if number in self._requests:
+                if (on_wait := self._requests[number].on_wait) is not None:
+                    on_wait(seconds)
             case ("reply", number, *rest) if number in self._requests:
                 reply = self._requests[number].reply
                 if not reply.done():

@@ -160,10 +160,32 @@ def node(x: str, url: str = {url!r}):
 """
 
 
+@pytest.mark.parametrize("workers", [0, 1])
 @pytest.mark.parametrize("kind", ["llm", "python"])
 def test_waiting_for_a_limit_does_not_count_for_the_timeout_of_a_line(
-    limited: None, executor: Executor, model_server: ModelServer, executor_of: Any, kind: str
+    limited: None, executor: Executor, model_server: ModelServer, executor_of: Any, kind: str, workers: int
 ) -> None:
-    flow = executor if kind == "llm" else executor_of(SYNC.format(url=model_server.base_url))
-    results = run(flow, 25, concurrency=25, line_timeout=1.5)  # the last ones wait two seconds
+    if kind == "python":
+        executor = load_executor(executor_of(SYNC.format(url=model_server.base_url)).flow.folder)
+    results = run(executor, 25, concurrency=25, workers=workers, line_timeout=1.5)  # the last ones wait two seconds
     assert not results.errors() and len(results) == 25
+
+
+WAITING = """
+import time
+from promptflow.llm import pressure
+
+@tool
+def node(x: str):
+    pressure.give_time(60)
+    time.sleep(3.2)
+    return x
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [0, 1])
+def test_nor_does_it_in_a_process_of_the_node(executor_of: Any, workers: int) -> None:
+    file = Path(executor_of(WAITING).flow.folder) / "flow.dag.yaml"
+    file.write_text(file.read_text().replace("type: python", "type: python\n  isolation: process"))
+    assert not run(load_executor(file.parent), 1, workers=workers, line_timeout=3.0).errors()
