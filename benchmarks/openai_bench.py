@@ -1,9 +1,10 @@
 """What our HTTP face costs: CPU per request and per streamed chunk against a bare uvicorn application that sends the
-same bytes, and tokens per CPU second of the transformers engine behind it against the bare engine.
+same bytes; the same with the model on another server, against a bare uvicorn application that passes bytes on; and
+tokens per CPU second of the transformers engine behind it against the bare engine.
 
     python -m benchmarks.openai_bench [--requests N] [--chunks N] [--engine]
 
-With --engine also the second part, which takes about a minute and needs torch.
+With --engine also the last part, which takes about a minute and needs torch.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from serve.router import Router, Served
 from serve.server import listen
 
 AT_ONCE = 16
+PACE = 0.002  # seconds between two words of the server that is asked in turn
 WORD = " word"
 
 
@@ -68,9 +70,58 @@ class Bare:
         await send({"type": "http.response.body", "body": b"data: [DONE]\n\n" if body["stream"] else self.chunk})
 
 
+class PassThrough:
+    """The least that stands between a client and a server: what comes from one is sent to the other, unread."""
+
+    def __init__(self, upstream: str) -> None:
+        self.upstream = upstream
+        self.session: aiohttp.ClientSession | None = None
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if self.session is None:
+            connector = aiohttp.TCPConnector(limit=0)
+            self.session = aiohttp.ClientSession(connector=connector, headers={"content-type": "application/json"})
+        body = (await receive())["body"]
+        async with self.session.post(self.upstream + scope["path"], data=body) as answer:
+            kind = answer.headers["content-type"].encode()
+            await send({"type": "http.response.start", "status": answer.status, "headers": [(b"content-type", kind)]})
+            async for chunk in answer.content.iter_any():
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            await send({"type": "http.response.body", "body": b""})
+
+
+class Upstream(Bare):
+    """Streams a model's words one at a time, at the pace of a model: each is a packet of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        usage = {"prompt_tokens": 5, "completion_tokens": 1, "total_tokens": 6}
+        end = {**json.loads(self.chunk[6:]), "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
+        self.end = b"data: " + json.dumps({**end, "usage": usage}).encode() + b"\n\ndata: [DONE]\n\n"
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["method"] == "GET":
+            await send({"type": "http.response.start", "status": 404, "headers": [(b"content-length", b"0")]})
+            await send({"type": "http.response.body", "body": b""})
+            return
+        body = json.loads((await receive())["body"])
+        head = [(b"content-type", b"text/event-stream")]
+        await send({"type": "http.response.start", "status": 200, "headers": head})
+        for _ in range(body["max_tokens"]):
+            await asyncio.sleep(PACE if body["max_tokens"] > 1 else 0)
+            await send({"type": "http.response.body", "body": self.chunk, "more_body": True})
+        await send({"type": "http.response.body", "body": self.end})
+
+
 def application(kind: str, folder: str) -> Any:
     if kind == "bare":
         return Bare()
+    if kind == "upstream":
+        return Upstream()
+    if kind == "pass-through":
+        return PassThrough(folder)
+    if kind == "remote":
+        return OpenAIApp(Router([Served("ready", lambda: open_engine("ready", "remote", base_url=folder))]))
     if kind == "ours":
         return OpenAIApp(Router([Served("ready", lambda: Ready(1))]))
     return OpenAIApp(Router([Served("model", lambda: open_engine("model", "transformers", Path(folder)))]))
@@ -120,12 +171,12 @@ async def ask_all(url: str, bodies: list[dict[str, Any]], route: str = "chat/com
         await asyncio.gather(*(worker(session) for _ in range(AT_ONCE)))
 
 
-def cost(kind: str, requests: int, chunks: int) -> float:
+def cost(kind: str, requests: int, chunks: int, folder: str = "") -> float:
     """CPU seconds of the server for so many requests; 0 chunks: answers as one body."""
     message = [{"role": "user", "content": "Tell me something."}]
     body = {"model": "ready", "messages": message, "max_tokens": max(chunks, 1), "stream": chunks > 0}
-    with server(kind) as (pid, url):
-        asyncio.run(ask_all(url, [body] * 200))
+    with server(kind, folder) as (pid, url):
+        asyncio.run(ask_all(url, [body] * min(requests, 200)))
         before = cpu_seconds(pid)
         asyncio.run(ask_all(url, [body] * requests))
         return cpu_seconds(pid) - before
@@ -141,6 +192,23 @@ def overhead(requests: int, chunks: int) -> None:
         costs = [cost(kind, many, chunks) - cost(kind, many, 1) for _ in range(3)]
         per_chunk.append(min(costs) / (many * (chunks - 1)) * 1e6)
     print(f"{'µs CPU per chunk':24}{per_chunk[0]:14.1f}{per_chunk[1]:10.1f}{per_chunk[1] - per_chunk[0]:12.1f}")
+
+
+def in_between(requests: int, chunks: int) -> None:
+    """With the model on another server. The pass-through hands on the stream as it comes, for our engine asks for one
+    in any case; ours makes it one body where the client wants that."""
+    print(f"\n{'model on another server':24}{'pass-through':>14}{'ours':>10}{'difference':>12}")
+    many = max(40_000 // chunks, 20)
+    rows: dict[str, list[float]] = {"ms CPU per request": [], "µs CPU per chunk": []}
+    with server("upstream") as (_, upstream):
+        for kind in ("pass-through", "remote"):
+            place = upstream if kind == "pass-through" else f"{upstream}/v1"
+            whole = [cost(kind, requests, 0, place) for _ in range(3)]
+            rows["ms CPU per request"].append(min(whole) / requests * 1e3)
+            costs = [cost(kind, many, chunks, place) - cost(kind, many, 1, place) for _ in range(3)]
+            rows["µs CPU per chunk"].append(min(costs) / (many * (chunks - 1)) * 1e6)
+    for name, (bare, ours) in rows.items():
+        print(f"{name:24}{bare:14.3f}{ours:10.3f}{ours - bare:12.3f}")
 
 
 def behind_http(tokens: int, repetitions: int) -> None:
@@ -183,6 +251,7 @@ def main() -> int:
         serve(arguments.serve[0], Path(arguments.serve[1]), arguments.serve[2])
         return 0
     overhead(arguments.requests, arguments.chunks)
+    in_between(arguments.requests, arguments.chunks)
     if arguments.engine:
         behind_http(64, 3)
     return 0

@@ -32,7 +32,7 @@ from serve.engines.remote_answer import Answer, BrokenAnswer
 from serve.engines.remote_body import DIALECTS, OPENAI, VLLM, body_of
 from serve.engines.remote_errors import RemoteError, refusal
 from serve.engines.remote_place import Place, place_at
-from serve.engines.remote_session import Sessions, ended_with_its_connection
+from serve.engines.remote_session import Sessions, watched
 
 SILENCE_SECONDS = 600.0  # between two signs of life: a server that is busy may let a request wait for long
 END_SECONDS = 0.5  # after an answer, for the connection to be free again
@@ -202,7 +202,7 @@ class RemoteEngine(Engine):
         try:
             data = None if body is None else orjson.dumps(body)
             async with await self._sessions.send(method, self.place.url(route), data) as response:
-                with ended_with_its_connection(response):
+                with watched(response, self._sessions.silence):
                     if response.status != 200:
                         told = await _read(response, LARGEST_ERROR, cut=True)
                         raise refusal(response.status, told, response.headers, self.place, self.model, route)

@@ -17,6 +17,7 @@ CONNECT_SECONDS = 15.0
 KEEP_SECONDS = 4.0  # uvicorn, and with it vLLM, closes after 5 what was not used; a request must not come just then
 CLOSE_SECONDS = 5.0
 TRIES = 5
+LOOKS = 4  # in the time that a server may be silent
 
 
 @dataclass
@@ -35,7 +36,7 @@ class Sessions:
 
     def __init__(self, place: Place, silence: float) -> None:
         self.place = place
-        self.timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=silence)
+        self.silence = silence
         self._noted = aiohttp.TraceConfig()
         self._noted.on_connection_reuseconn.append(_note_again)
         self._open: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, aiohttp.ClientSession]
@@ -50,7 +51,8 @@ class Sessions:
         for tries_left in reversed(range(TRIES)):
             used = Used()
             try:
-                return await session.request(method, url, data=data, allow_redirects=False, trace_request_ctx=used)
+                async with asyncio.timeout(self.silence):
+                    return await session.request(method, url, data=data, allow_redirects=False, trace_request_ctx=used)
             except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
                 # Closed by the server in the moment that it was used again: the request has reached nobody.
                 if not used.again or not tries_left:
@@ -73,7 +75,7 @@ class Sessions:
             connector=self._connector(),
             cookie_jar=aiohttp.DummyCookieJar(),
             headers=self.place.headers,
-            timeout=self.timeout,
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
             trace_configs=[self._noted],
             # What listens on this machine is not asked through a proxy, which would look for it on its own.
             trust_env=behind_proxy() and not self.place.on_this_machine,
@@ -101,25 +103,42 @@ class Sessions:
 
 
 @contextmanager
-def ended_with_its_connection(response: aiohttp.ClientResponse) -> Iterator[None]:
-    """Within it, no reader waits for a connection that is gone. aiohttp (3.14) closes one whose chunks cannot be read
-    any more in the middle of a body, and tells nobody."""
+def watched(response: aiohttp.ClientResponse, silence: float) -> Iterator[None]:
+    """Within it, no reader of the answer waits for ever: not for a server that is silent for so many seconds, and not
+    for a connection that is gone. aiohttp (3.14) closes one whose chunks cannot be read any more in the middle of a
+    body, and tells nobody; and its own timeout for reads sets a timer anew with every packet."""
+    loop, content = asyncio.get_running_loop(), response.content
+    heard, since = content.total_bytes, loop.time()
+    timer: asyncio.TimerHandle | None = None
+
+    def end(error: Exception) -> None:
+        if not content.is_eof() and content.exception() is None:
+            content.set_exception(error)
+
+    def gone(closed: asyncio.Future[None]) -> None:
+        closed.exception()  # looked at
+        end(aiohttp.ClientPayloadError("the connection was closed"))
+
+    def look() -> None:
+        nonlocal heard, since, timer
+        if content.total_bytes != heard:
+            heard, since = content.total_bytes, loop.time()
+        elif loop.time() - since >= silence:
+            return end(TimeoutError())
+        timer = loop.call_later(silence / LOOKS, look)
+
+    look()
     connection = response.connection
     closed = None if connection is None or connection.protocol is None else connection.protocol.closed
-    if closed is None:
-        yield
-        return
-
-    def tell(closed: asyncio.Future[None]) -> None:
-        closed.exception()  # looked at
-        if not response.content.is_eof() and response.content.exception() is None:
-            response.content.set_exception(aiohttp.ClientPayloadError("the connection was closed"))
-
-    closed.add_done_callback(tell)
+    if closed is not None:
+        closed.add_done_callback(gone)
     try:
         yield
     finally:
-        closed.remove_done_callback(tell)
+        if timer is not None:
+            timer.cancel()
+        if closed is not None:
+            closed.remove_done_callback(gone)
 
 
 def _running() -> asyncio.AbstractEventLoop | None:

@@ -366,7 +366,7 @@ def test_vectors_and_scores_that_are_none(body: bytes) -> None:
         engine = engine_of(server)
         for attempt in (engine.embed(["x"]), engine.rerank("q", ["x"])):
             with pytest.raises(EngineFailedError, match="cannot be read"):
-                asyncio.run(attempt)  # type: ignore[arg-type]
+                asyncio.run(attempt)
 
 
 def test_vectors_and_scores_come_in_the_order_of_what_was_given() -> None:
