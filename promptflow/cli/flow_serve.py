@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import os
+import sys
+import webbrowser
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
@@ -15,28 +18,36 @@ DEFAULT_PORT = 8080
 
 def serve(args: Namespace, out: Output) -> None:
     # The web framework, for this verb only.
-    from promptflow.serving.app import create_app
     from promptflow.serving.options import ServeOptions
-    from promptflow.serving.server import listen, log_to_stderr, url_of
-    from promptflow.serving.server import serve as answer
+    from promptflow.serving.process import run
+    from promptflow.serving.server import listen, url_of
+    from promptflow.serving.workers import serve_with_workers
 
     options = ServeOptions.from_environment(
         source=str(Path(args.source).resolve()),
         environment_variables=args.environment_variables,
         init=args.init,
-        static_folder=args.static_folder,
+        static_folder=args.static_folder and str(Path(args.static_folder).resolve()),
         config=args.config,
     )
     listener = listen(args.host, args.port)
-    log_to_stderr()
-    app = create_app(options)
     url = url_of(listener)
 
     def ready() -> None:
         out.note(f"{url} until Ctrl-C")
         out.hint(f"curl {url}/score -H 'Content-Type: application/json' -d '{{}}'")
+        if not args.skip_open_browser and _has_display():
+            webbrowser.open(url)
 
-    answer(app, listener, ready)
+    if args.workers > 1:
+        serve_with_workers(options, listener, args.workers, ready)
+    else:
+        run(options, listener, ready)
+
+
+def _has_display() -> bool:
+    """Without one, a browser would open in the terminal that the server runs in, if at all."""
+    return sys.platform == "darwin" or any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
 
 
 def _arguments(parser: ArgumentParser) -> None:

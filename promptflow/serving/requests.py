@@ -6,6 +6,7 @@ import json
 import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from promptflow.exceptions import BadRequest, JsonPayloadRequiredForMultipleInputFields, MissingRequiredFlowInput
@@ -31,12 +32,11 @@ class Asked:
     @property
     def streams(self) -> bool:
         """Events are asked for by name; ``*/*`` and ``text/*`` do not ask for them."""
-        return "event-stream" in self.accept and EVENT_STREAM in media_types(self.accept)
+        return EVENT_STREAM in media_types(self.accept)
 
     @property
     def takes_json(self) -> bool:
-        accept = self.accept
-        return not accept or accept in _JSON or not _JSON.isdisjoint(media_types(accept) or _JSON)
+        return not self.accept or not _JSON.isdisjoint(media_types(self.accept))
 
     @property
     def run_id(self) -> str:
@@ -63,14 +63,15 @@ def read_headers(headers: Iterable[tuple[bytes, bytes]]) -> Asked:
     return asked
 
 
-def media_types(accept: str) -> set[str]:
-    """The media types of an Accept header, but those with ``q=0``."""
+@lru_cache(maxsize=256)
+def media_types(accept: str) -> frozenset[str]:
+    """The media types of an Accept header, but those with ``q=0``. Few clients think of a header of their own."""
     found = set()
     for item in accept.lower().split(","):
         kind, *parameters = (part.strip() for part in item.split(";"))
         if kind and not any(_is_zero(parameter) for parameter in parameters):
             found.add(kind)
-    return found
+    return frozenset(found)
 
 
 def _is_zero(parameter: str) -> bool:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
-import os
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -95,12 +93,3 @@ def serve(app: Any, listener: socket.socket, ready: Callable[[], None] = lambda:
             runner.run(server.serve([listener]))
     finally:
         listener.close()
-
-
-def log_to_stderr() -> None:
-    """One line per thing worth knowing; requests are not among them."""
-    level = os.environ.get("PF_LOGGING_LEVEL", "").upper() or "WARNING"
-    logging.basicConfig(
-        level=level if level in logging.getLevelNamesMapping() else "WARNING",
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-    )
