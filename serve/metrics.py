@@ -57,6 +57,11 @@ class Metrics:
             known[key] = Histogram()
         known[key].observe(value)
 
+    def histogram(self, name: str, help: str, histogram: Histogram, **labels: str) -> None:
+        """One that the caller has kept."""
+        self._help.setdefault(name, ("histogram", help))
+        self._histograms[name][tuple(labels.items())] = histogram
+
     def text(self, gauges: Mapping[str, tuple[str, Mapping[Labels, float]]] | None = None) -> str:
         """All of it; ``gauges`` are name -> (help, value by labels), measured by the caller just now."""
         lines: list[str] = []

@@ -106,6 +106,31 @@ COMMANDS: dict[str, Group | Verb] = {
             "remove": Verb("serve.cli.engine:REMOVE", "Remove an engine that was installed."),
         },
     ),
+    "endpoint": Group(
+        "Online endpoints: a name, its keys, and where its requests go.",
+        {
+            "create": Verb("serve.cli.endpoint:CREATE", "Make an endpoint."),
+            "update": Verb("serve.cli.endpoint:UPDATE", "Change the traffic, the tags or the like."),
+            "show": Verb("serve.cli.endpoint:SHOW", "Show an endpoint: traffic, state, address."),
+            "list": Verb("serve.cli.endpoint:LIST", "List endpoints."),
+            "delete": Verb("serve.cli.endpoint:DELETE", "Delete an endpoint with its deployments."),
+            "invoke": Verb("serve.cli.endpoint_invoke:INVOKE", "Send a request, and print the answer."),
+            "get-credentials": Verb("serve.cli.endpoint_keys:GET", "Print the keys, or a token."),
+            "regenerate-keys": Verb("serve.cli.endpoint_keys:REGENERATE", "Replace a key."),
+        },
+    ),
+    "deployment": Group(
+        "What answers for an endpoint: models, score.py, flows, LLMs.",
+        {
+            "create": Verb("serve.cli.deployment_create:CREATE", "Deploy something to an endpoint."),
+            "update": Verb("serve.cli.deployment_create:UPDATE", "Change a deployment without losing a request."),
+            "show": Verb("serve.cli.deployment:SHOW", "Show what a deployment runs, and its instances."),
+            "list": Verb("serve.cli.deployment:LIST", "List deployments."),
+            "delete": Verb("serve.cli.deployment:DELETE", "Delete a deployment that gets no traffic."),
+            "get-logs": Verb("serve.cli.deployment:LOGS", "Print the logs of its instances."),
+            "scale": Verb("serve.cli.deployment_create:SCALE", "Change how many instances it has."),
+        },
+    ),
     "index": Group(
         "Vector indexes of your texts, for flows that look things up.",
         {
@@ -149,12 +174,20 @@ COMMANDS: dict[str, Group | Verb] = {
             "delete": Verb("promptflow.cli.trace:DELETE", "Delete the traces of a run, a collection or a time."),
         },
     ),
-    "service": Group(
-        "The local collector that takes OTLP traces in.",
+    "server": Group(
+        "The server of this workspace: its endpoints, their REST API, and the collector of traces.",
         {
-            "start": Verb("promptflow.cli.service:START", "Start the collector."),
-            "stop": Verb("promptflow.cli.service:STOP", "Stop it."),
-            "status": Verb("promptflow.cli.service:STATUS", "Say whether it runs, and where."),
+            "start": Verb("serve.cli.server:START", "Start the server."),
+            "stop": Verb("serve.cli.server:STOP", "Stop it, and all instances with it."),
+            "status": Verb("serve.cli.server:STATUS", "Say whether it runs, and where."),
+        },
+    ),
+    "service": Group(
+        "The server, as it was called before.",
+        {
+            "start": Verb("serve.cli.server:START", "Start the server."),
+            "stop": Verb("serve.cli.server:STOP", "Stop it."),
+            "status": Verb("serve.cli.server:STATUS", "Say whether it runs, and where."),
         },
     ),
     "migrate": Group(

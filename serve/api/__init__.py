@@ -1,0 +1,1 @@
+"""The REST API of a workspace's server, and its client."""

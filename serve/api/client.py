@@ -1,0 +1,78 @@
+"""What commands say to the running server of their workspace."""
+
+from __future__ import annotations
+
+import json
+import time
+import urllib.request
+from collections.abc import Callable
+from typing import Any
+from urllib.error import HTTPError, URLError
+from urllib.parse import quote
+
+from promptflow.exceptions import UserErrorException
+from serve.supervisor.beacon import Beacon
+
+READY, SCALED_TO_ZERO, CRASH_LOOP, FAILED = "Ready", "ScaledToZero", "CrashLoop", "Failed"
+POLL_SECONDS = 0.1
+
+
+class ServerClient:
+    """Speaks to one server of this machine, whatever proxies the environment names."""
+
+    def __init__(self, beacon: Beacon) -> None:
+        self.beacon = beacon
+        self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+    def reload(self) -> None:
+        """Have what the store says now put in force; it is when this returns."""
+        self._call("POST", "/api/reload")
+
+    def status(self, endpoint: str, deployment: str) -> dict[str, Any]:
+        """How a deployment's instances are; see ``DeploymentStatus`` of the API."""
+        found: dict[str, Any] = self._call("GET", f"{_path(endpoint, deployment)}/status")
+        return found
+
+    def wait(
+        self, endpoint: str, deployment: str, timeout: float, told: Callable[[dict[str, Any]], None] = lambda _: None
+    ) -> dict[str, Any]:
+        """Watch until the deployment is ready, fails for the second time, or ``timeout`` seconds have passed; its last
+        status. ``told`` gets each status that is new."""
+        deadline, before = time.monotonic() + timeout, None
+        while True:
+            status = self.status(endpoint, deployment)
+            seen = (status["state"], status["instances_ready"], status["failures"])
+            if seen != before:
+                told(status)
+                before = seen
+            settled = status["state"] in (READY, SCALED_TO_ZERO, CRASH_LOOP) or status["failures"] >= 2
+            if settled or time.monotonic() >= deadline:
+                return status
+            time.sleep(POLL_SECONDS)
+
+    def _call(self, method: str, path: str) -> Any:
+        request = urllib.request.Request(
+            self.beacon.url + path, method=method, headers={"Authorization": f"Bearer {self.beacon.key}"}
+        )
+        try:
+            with self._opener.open(request, timeout=60) as answer:
+                return json.load(answer)
+        except HTTPError as error:
+            with error:
+                raise UserErrorException(f"The server said no ({error.code}): {_message(error.read())}") from error
+        except (URLError, OSError) as error:
+            raise UserErrorException(
+                f"The server at {self.beacon.url} does not answer: {getattr(error, 'reason', error)}.",
+                hint="pf server status",
+            ) from error
+
+
+def _path(endpoint: str, deployment: str) -> str:
+    return f"/api/v1/endpoints/{quote(endpoint, safe='')}/deployments/{quote(deployment, safe='')}"
+
+
+def _message(body: bytes) -> str:
+    try:
+        return str(json.loads(body)["error"]["message"])
+    except (ValueError, KeyError, TypeError):
+        return body[:200].decode("utf-8", "replace")

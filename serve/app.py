@@ -1,0 +1,214 @@
+"""The server of a workspace: gateway, REST API and supervisor in one process."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hmac
+import logging
+import resource
+import socket
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+import uvicorn
+import uvloop
+
+from promptflow.workspace import Workspace
+from promptflow.workspace.http_server import HttpServer
+from serve.endpoints.store import EndpointStore
+from serve.gateway.accesslog import AccessLog
+from serve.gateway.gateway import MAX_BODY, Gateway
+from serve.gateway.paths import locate
+from serve.gateway.protocol import Protocol, check_all
+from serve.metrics import CONTENT_TYPE
+from serve.supervisor.beacon import lit, only_server, server_key
+from serve.supervisor.places import Places
+from serve.supervisor.supervisor import Supervisor
+from serve.supervisor.sync import Sync
+
+KEEP_ALIVE_SECONDS = 75
+GRACE_SECONDS = 8  # that requests in the works have, once the server is told to stop
+JSON = b"application/json"
+LOOPBACK = ("127.0.0.1", "::1")
+
+logger = logging.getLogger(__name__)
+
+
+class ServerApp:
+    """What answers on the server's port. Data plane first, and bare; the REST API is imported when it is asked for."""
+
+    def __init__(self, workspace: Workspace, *, max_body: int = MAX_BODY) -> None:
+        self.workspace = workspace
+        self.store = EndpointStore(workspace)
+        self.access = AccessLog(workspace.home / "endpoints" / "logs" / "access.log")
+        self.gateway = Gateway(self.access, max_body)
+        self.places = Places(workspace.home)
+        self.supervisor = Supervisor(self.places, self.gateway.figures)
+        self.sync = Sync(self.store, self.gateway, self.supervisor)
+        self.key = server_key(workspace)
+        self._rest: Any = None
+        self._traces: Any = None
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def open(self) -> None:
+        self.places.clear()
+        await self.sync.reload()
+        self._tasks = [asyncio.create_task(one) for one in (self.sync.run(), self.access.run())]
+
+    async def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.gateway.mirrors.close()
+        await self.supervisor.close()
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            return
+        target = locate(scope["raw_path"])
+        if target is not None:
+            return await self.gateway.answer(target, scope, receive, send)
+        match scope["path"]:
+            case "/health":
+                return await _answer(send, 200, {"status": "Healthy"})
+            case "/metrics":
+                return await self._metrics(scope, send)
+            case "/api/reload" if scope["method"] == "POST":
+                if not self.is_owner(scope):
+                    return await _answer(send, 401, _error("Unauthorized", "This needs the workspace's key."))
+                return await _answer(send, 200, {"counter": await self.reload()})
+        await self._others(scope, receive, send)
+
+    def is_owner(self, scope: Any) -> bool:
+        """Whether a request shows the workspace's own key."""
+        given = dict(scope["headers"]).get(b"authorization", b"")
+        return given[:7].lower() == b"bearer " and hmac.compare_digest(given[7:].strip(), self.key.encode())
+
+    def _is_near(self, scope: Any) -> bool:
+        """Whether a request comes from this machine, or shows the workspace's key."""
+        client = scope.get("client")
+        return (client is not None and client[0] in LOOPBACK) or self.is_owner(scope)
+
+    async def _metrics(self, scope: Any, send: Any) -> None:
+        if not self._is_near(scope):
+            return await _answer(send, 401, _FROM_ELSEWHERE)
+        text = self.gateway.figures.text(self.gateway.routes).encode()
+        await _send(send, 200, CONTENT_TYPE, text)
+
+    async def _others(self, scope: Any, receive: Any, send: Any) -> None:
+        path = scope["path"]
+        if path.startswith("/api/"):
+            if self._rest is None:
+                # On a thread: importing FastAPI takes longer than a request may be late.
+                self._rest = await asyncio.to_thread(_rest_app, self)
+            await self._rest(scope, receive, send)
+        elif path == "/v1/traces" and not self._is_near(scope):
+            await _answer(send, 401, _FROM_ELSEWHERE)
+        elif path == "/v1/traces":
+            if self._traces is None:
+                self._traces = await asyncio.to_thread(_traces_app, self.workspace)
+            await self._traces(scope, receive, send)
+        else:
+            await _answer(send, 404, _error("NotFound", f"There is no {scope['method']} {path[:200]} here."))
+
+    async def reload(self) -> int:
+        """Put the store's state in force."""
+        return await self.sync.reload()
+
+    def deployment_status(self, endpoint: str, deployment: str) -> dict[str, Any] | None:
+        fleet = self.supervisor.fleets.get((endpoint, deployment))
+        return fleet.status() if fleet is not None else None
+
+
+def _rest_app(server: ServerApp) -> Any:
+    from promptflow._version import __version__
+    from serve.api.rest import make_app  # brings FastAPI
+
+    return make_app(server, __version__)
+
+
+def _traces_app(workspace: Workspace) -> Any:
+    from promptflow.tracing.collector import make_app  # brings FastAPI
+
+    return make_app(workspace)
+
+
+class Server(HttpServer):
+    """Looks after slow clients, too."""
+
+    def __init__(self, app: ServerApp, ready: Callable[[], None]) -> None:
+        config = uvicorn.Config(
+            app,
+            http=Protocol,
+            log_level="warning",
+            access_log=False,
+            lifespan="off",
+            ws="none",
+            server_header=False,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
+            timeout_graceful_shutdown=GRACE_SECONDS,
+            backlog=2048,
+        )
+        super().__init__(config, ready)
+
+    async def on_tick(self, counter: int) -> bool:
+        if counter % 10 == 0:
+            check_all(self.server_state.connections, asyncio.get_running_loop().time())
+        return await super().on_tick(counter)
+
+
+def serve(
+    workspace: Workspace,
+    listener: socket.socket,
+    *,
+    max_body: int = MAX_BODY,
+    ready: Callable[[str], None] = lambda url: None,
+) -> None:
+    """Answer until stopped. UserErrorException if the workspace has a server already."""
+    host, port = listener.getsockname()[:2]
+
+    async def run() -> None:
+        app = ServerApp(workspace, max_body=max_body)
+        try:
+            await app.open()
+            with contextlib.ExitStack() as stack:
+
+                def told() -> None:
+                    ready(stack.enter_context(lit(workspace, host, port)).url)
+
+                await Server(app, told).serve([listener])
+        finally:
+            await app.close()
+
+    _allow_many_files()
+    with only_server(workspace.home), contextlib.closing(listener):
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(run())
+
+
+def _allow_many_files() -> None:
+    """Each client and each instance is a descriptor; many systems allow 1,024 unless they are asked."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 65536 if hard == resource.RLIM_INFINITY else min(hard, 65536)
+    if soft < wanted:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+async def _answer(send: Any, status: int, body: Any) -> None:
+    await _send(send, status, JSON, orjson.dumps(body))
+
+
+async def _send(send: Any, status: int, media: bytes, body: bytes) -> None:
+    headers = [(b"content-type", media), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def _error(code: str, message: str) -> dict[str, Any]:
+    return {"error": {"code": code, "message": message}}
+
+
+_FROM_ELSEWHERE = _error("Unauthorized", "From another machine, this needs the workspace's key.")

@@ -1,0 +1,186 @@
+"""`pf server`, and `pf service` as it was called before: the workspace's server, as a process of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import sys
+import time
+import urllib.request
+from argparse import ArgumentParser, Namespace
+from typing import Any
+from urllib.error import URLError
+
+from promptflow.cli import exits
+from promptflow.cli.command import Command
+from promptflow.cli.output import Output
+from promptflow.exceptions import UserErrorException
+from promptflow.workspace import Workspace, pids
+from promptflow.workspace.http_server import listen
+from serve.supervisor.beacon import Beacon, find
+
+NAME = "server"
+HOST = "127.0.0.1"
+DEFAULT_PORT = 23333
+START_SECONDS = 30.0
+MIB = 2**20
+
+
+def start(args: Namespace, out: Output) -> int:
+    workspace = Workspace.open()
+    workspace.require_writable()
+    running = find(workspace.home)
+    if running is not None and args.force:
+        stop_server(workspace)
+    elif running is not None and args.port not in (None, 0, running.port):
+        raise UserErrorException(
+            f"The server of this workspace runs on port {running.port}.", hint="pf server start --force moves it"
+        )
+    elif running is not None:
+        out.result(describe(running, workspace))
+        return exits.OK
+    if args.foreground or args.debug:
+        return _in_foreground(workspace, args, out)
+    beacon = start_server(workspace, args.host, args.port, args.max_body)
+    out.result(describe(beacon, workspace))
+    out.hint("pf endpoint create -f endpoint.yml")
+    return exits.OK
+
+
+def stop(args: Namespace, out: Output) -> int:
+    running = stop_server(Workspace.open())
+    out.note(f"stopped the server (pid {running.pid})" if running else "the server is not running")
+    return exits.OK
+
+
+def status(args: Namespace, out: Output) -> int:
+    workspace = Workspace.open()
+    running = find(workspace.home)
+    out.result(describe(running, workspace))
+    return exits.OK if running is not None else exits.ERROR
+
+
+def ensure_server(workspace: Workspace, out: Output) -> Beacon:
+    """The running server; where there is none, it is started in the background, and said so."""
+    running = find(workspace.home)
+    if running is None:
+        running = start_server(workspace)
+        out.note(f"started the server of this workspace at {running.url} (pf server stop ends it)")
+    return running
+
+
+def start_server(
+    workspace: Workspace, host: str = HOST, port: int | None = None, max_body: int | None = None
+) -> Beacon:
+    """Start it in the background, and wait until it answers. Without a ``port``: the usual one, or the next that is
+    free."""
+    port = _free_port(host) if port is None else port
+    with contextlib.closing(listen(host, port)):
+        pass  # says now, and here, what would be wrong with it
+    argv = [sys.executable, "-P", "-m", "promptflow", "server", "start", "--foreground", "--host", host]
+    argv += ["--port", str(port), *(["--max-body", str(max_body)] if max_body is not None else [])]
+    workspace.processes.start(NAME, argv, env={"PF_HOME_DIRECTORY": str(workspace.home)}, cwd=workspace.home)
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        process = workspace.processes.get(NAME)
+        if process is None or not process.is_running:
+            break
+        beacon = find(workspace.home)
+        if beacon is not None and answers(beacon):
+            return beacon
+        time.sleep(0.05)
+    raise UserErrorException("The server did not start.", hint=workspace.processes.tail(NAME, 3))
+
+
+def stop_server(workspace: Workspace) -> Beacon | None:
+    """Stop it, however it was started; what it was, or None."""
+    running = find(workspace.home)
+    if running is None:
+        return None
+    process = workspace.processes.get(NAME)
+    if process is not None and process.is_running and process.pid == running.pid:
+        workspace.processes.stop(NAME, grace=20.0)
+    else:
+        _end(running)
+    return running
+
+
+def answers(beacon: Beacon) -> bool:
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(f"{beacon.url}/health", timeout=2) as answer:
+            return bool(json.load(answer).get("status") == "Healthy")
+    except (URLError, OSError, ValueError):
+        return False
+
+
+def describe(beacon: Beacon | None, workspace: Workspace) -> dict[str, Any]:
+    if beacon is None:
+        return {"status": "not running"}
+    return {
+        "status": "running",
+        "url": beacon.url,
+        "endpoints": f"{beacon.url}/endpoints",
+        "api": f"{beacon.url}/api/v1",
+        "traces": f"{beacon.url}/v1/traces",
+        "pid": beacon.pid,
+        "log": str(workspace.processes.log_path(NAME)),
+    }
+
+
+def _in_foreground(workspace: Workspace, args: Namespace, out: Output) -> int:
+    from serve.app import serve  # brings uvicorn and the database, which the other verbs have no need of
+
+    listener = listen(args.host, _free_port(args.host) if args.port is None else args.port)
+    max_body = {} if args.max_body is None else {"max_body": args.max_body}
+    serve(workspace, listener, ready=lambda url: out.note(f"{url}, until Ctrl-C"), **max_body)
+    return exits.OK
+
+
+def _free_port(host: str) -> int:
+    for port in range(DEFAULT_PORT, DEFAULT_PORT + 1000):
+        with contextlib.suppress(UserErrorException), contextlib.closing(listen(host, port)):
+            return port
+    raise UserErrorException(f"No port of {host} from {DEFAULT_PORT} on is free.")
+
+
+def _end(running: Beacon) -> None:
+    for number, seconds in ((signal.SIGTERM, 20.0), (signal.SIGKILL, 5.0)):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(running.pid, number)
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            if not pids.is_running(running.pid, running.identity):
+                return
+            time.sleep(0.05)
+
+
+def _size(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise ValueError
+    return value
+
+
+def _start_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--host", default=HOST, help=f"Address to listen on ({HOST}: this machine only).")
+    parser.add_argument(
+        "-p", "--port", type=int, help=f"Port ({DEFAULT_PORT}, or the next that is free); 0: a free one."
+    )
+    parser.add_argument("--foreground", action="store_true", help="Stay in the foreground, until Ctrl-C.")
+    parser.add_argument("--force", action="store_true", help="Stop the one that runs, and start it anew.")
+    parser.add_argument("--max-body", type=_size, metavar="BYTES", help="Size of a request's body at most (64 MiB).")
+
+
+START = Command(
+    start,
+    "Start the server of this workspace: its endpoints, their REST API, and the collector of traces. It runs in the "
+    "background; with --foreground or --debug, here.",
+    _start_arguments,
+    ("pf server start", "pf server start --host 0.0.0.0 --port 8080", "pf server start --foreground"),
+    "table",
+)
+STOP = Command(stop, "Stop the server. Requests in the works are answered first; instances end with it.")
+STATUS = Command(status, "Say whether the server runs, and where. Exit code 1 when it does not.", None, (), "table")

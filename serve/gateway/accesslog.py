@@ -1,0 +1,76 @@
+"""The access log: a JSON line per request, written aside."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from promptflow.workspace.atomic import make_folder
+
+FLUSH_SECONDS = 0.5
+MOST = 50_000  # lines that wait; more are dropped, and their number is said
+FILE_BYTES = 64 * 1024 * 1024  # then a new file is begun; the one before is kept
+
+logger = logging.getLogger(__name__)
+
+Entry = tuple[float, bytes, str, str, str, bytes, int, float, int, int, str, Any]
+
+
+class AccessLog:
+    """No query strings, headers or bodies: they may hold what nobody is to read."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._entries: list[Entry] = []
+        self._dropped = 0
+
+    def add(self, entry: Entry) -> None:
+        if len(self._entries) < MOST:
+            self._entries.append(entry)
+        else:
+            self._dropped += 1
+
+    async def run(self) -> None:
+        """Write from time to time, until cancelled; then once more."""
+        try:
+            while True:
+                await asyncio.sleep(FLUSH_SECONDS)
+                await self._flush()
+        finally:
+            self._write(self._entries, self._dropped)
+
+    async def _flush(self) -> None:
+        if self._entries:
+            entries, self._entries = self._entries, []
+            dropped, self._dropped = self._dropped, 0
+            await asyncio.to_thread(self._write, entries, dropped)
+
+    def _write(self, entries: list[Entry], dropped: int) -> None:
+        lines = [_line(entry) for entry in entries]
+        if dropped:
+            lines.append(orjson.dumps({"dropped": dropped}))
+        if not lines:
+            return
+        try:
+            make_folder(self.path.parent)
+            if self.path.exists() and self.path.stat().st_size > FILE_BYTES:
+                os.replace(self.path, self.path.with_suffix(".previous.log"))
+            descriptor = os.open(self.path, os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, 0o600)
+            with os.fdopen(descriptor, "ab") as file:
+                file.write(b"\n".join(lines) + b"\n")
+        except Exception as error:  # a full disk must not stop the answers
+            logger.warning("%d lines of the access log are lost: %s", len(lines), error)
+
+
+def _line(entry: Entry) -> bytes:
+    at, id, endpoint, deployment, method, path, status, seconds, received, sent, key, client = entry
+    return orjson.dumps({
+        "time": round(at, 3), "id": id.decode("latin-1"), "endpoint": endpoint, "deployment": deployment,
+        "method": method, "path": path.decode("latin-1")[:512], "status": status, "ms": round(seconds * 1000, 2),
+        "received": received, "sent": sent, "key": key, "client": client[0] if client else "",
+    })  # fmt: skip

@@ -1,0 +1,1 @@
+"""Keeps as many instances running as the deployments ask for: start, watch, replace, end."""

@@ -1,0 +1,89 @@
+"""Where the workspace's server is: a file that says so while it runs. One workspace has one server."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from promptflow.exceptions import UserErrorException, WorkspaceError
+from promptflow.workspace import Workspace, pids
+from promptflow.workspace.atomic import write_whole
+from promptflow.workspace.locks import file_lock
+
+KEY = "server:key"  # the secret that opens the REST API
+
+
+@dataclass(frozen=True)
+class Beacon:
+    """``host`` and ``port`` are what to connect to from this machine; ``key`` opens the REST API."""
+
+    host: str
+    port: int
+    pid: int
+    identity: str
+    key: str
+
+    def __repr__(self) -> str:
+        return f"Beacon({self.url}, pid={self.pid})"
+
+    @property
+    def url(self) -> str:
+        return f"http://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
+
+
+def find(home: Path) -> Beacon | None:
+    """The server that runs now, or None."""
+    try:
+        beacon = Beacon(**json.loads(_file(home).read_bytes()))
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError, OSError):
+        return None
+    return beacon if pids.is_running(beacon.pid, beacon.identity) else None
+
+
+@contextlib.contextmanager
+def only_server(home: Path) -> Iterator[None]:
+    """Within it, no other server of this workspace starts. UserErrorException if one runs."""
+    try:
+        with file_lock(home / "locks" / "server.lock", timeout=0):
+            yield
+    except WorkspaceError as error:
+        running = find(home)
+        if running is None:
+            raise
+        raise UserErrorException(
+            f"The server of this workspace runs already, at {running.url} (pid {running.pid}).",
+            hint="pf server stop ends it",
+        ) from error
+
+
+@contextlib.contextmanager
+def lit(workspace: Workspace, host: str, port: int) -> Iterator[Beacon]:
+    """Tell where this process's server is, until the block ends."""
+    reached = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    own = os.getpid()
+    beacon = Beacon(reached, port, own, pids.identity(own) or "", server_key(workspace))
+    file = _file(workspace.home)
+    write_whole(file, json.dumps(asdict(beacon)).encode(), mode=0o600)
+    try:
+        yield beacon
+    finally:
+        file.unlink(missing_ok=True)
+
+
+def server_key(workspace: Workspace) -> str:
+    """The key of the workspace's REST API; made when it is first asked for."""
+    key = workspace.secrets.get(KEY)
+    if key is None:
+        key = f"pfs-{os.urandom(24).hex()}"
+        workspace.secrets.set(KEY, key)
+    return key
+
+
+def _file(home: Path) -> Path:
+    return home / "endpoints" / "server.json"

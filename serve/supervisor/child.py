@@ -1,0 +1,268 @@
+"""One instance: a process, the socket that it answers on, and whether it is well."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from promptflow.workspace.atomic import write_whole
+from serve.bound import members
+from serve.endpoints.spec import Probe, Spec
+from serve.gateway.heads import request_head
+from serve.gateway.instance import Instance
+from serve.gateway.wire import LostError, connect
+from serve.supervisor.decide import Phase
+from serve.supervisor.places import open_log
+
+FAST_POLL = 0.03  # seconds between looks at one that is being started
+DRAIN_SECONDS = 300.0  # that requests in flight have, once their instance is to go
+GRACE_SECONDS = 10.0  # from SIGTERM to SIGKILL
+HUNG_TIMEOUTS = 10  # requests in a row that only ever timed out, and then it is taken for hung
+
+
+@dataclass(frozen=True)
+class Launch:
+    """What a process is started with; ``program`` goes after the interpreter and its options."""
+
+    program: Sequence[str]
+    spec: Spec
+    spec_file: Path
+    socket: Path
+    log: Path
+    environ: Mapping[str, str]
+
+
+class Child:
+    """``news`` is called whenever its phase changes. ``fault`` says why it ended, if nobody told it to."""
+
+    def __init__(self, slot: int, generation: str, launch: Launch, news: Callable[[], None], lifeline: int) -> None:
+        self.slot, self.generation, self.launch, self.news, self.lifeline = slot, generation, launch, news, lifeline
+        self.instance = Instance(str(slot), str(launch.socket))
+        self.instance.doubt = self._doubt
+        self.phase = Phase.STARTING
+        self.started = time.monotonic()
+        self.was_ready = False
+        self.ready_after = 0.0
+        self.exit_code: int | None = None
+        self.fault = ""
+        self.pid = 0
+        self._told_to_end = False
+        self._doubted = asyncio.Event()
+        self._task = asyncio.create_task(self._live())
+
+    @property
+    def done(self) -> bool:
+        return self._task.done()
+
+    @property
+    def draining(self) -> bool:
+        return self.phase is Phase.DRAINING
+
+    def drain(self) -> None:
+        """Take no more requests; end when those in its hands are answered."""
+        if not self.draining:
+            self.phase = Phase.DRAINING
+            self._told_to_end = True
+            self.instance.close()
+            self._doubted.set()
+
+    def give_up(self, fault: str) -> None:
+        """End it at once because of ``fault``."""
+        self.fault = fault
+        self.instance.close()
+        if self.pid:
+            _signal(self.pid, signal.SIGKILL)
+
+    async def end(self) -> None:
+        """Stop at once, as far as it lets itself be stopped."""
+        self._told_to_end = True
+        self.instance.close()
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _live(self) -> None:
+        process = None
+        try:
+            process = await self._start()
+            self.pid = process.pid
+            await self._until_end(process)
+        except OSError as error:
+            self.fault = f"could not be started: {error.strerror}"
+        finally:
+            self.instance.close()
+            if process is not None:
+                await self._finish(process)
+            for file in (self.launch.spec_file, self.launch.socket):
+                file.unlink(missing_ok=True)
+            self.news()
+
+    async def _until_end(self, process: asyncio.subprocess.Process) -> None:
+        """Until it ends, or is to be ended."""
+        tasks = {asyncio.create_task(process.wait()), asyncio.create_task(self._watch())}
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _start(self) -> asyncio.subprocess.Process:
+        launch = self.launch
+        write_whole(launch.spec_file, json.dumps(launch.spec.to_json()).encode(), mode=0o600)
+        log = await asyncio.to_thread(open_log, launch.log)
+        try:
+            return await asyncio.create_subprocess_exec(
+                *launch.program,
+                env=dict(launch.environ),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                pass_fds=(self.lifeline,),
+                start_new_session=True,
+            )
+        finally:
+            os.close(log)
+
+    async def _finish(self, process: asyncio.subprocess.Process) -> None:
+        """End what is left of it, and of whatever it started."""
+        if process.returncode is None:
+            _signal(process.pid, signal.SIGTERM)
+            try:
+                async with asyncio.timeout(GRACE_SECONDS):
+                    await process.wait()
+            except TimeoutError:
+                _signal(process.pid, signal.SIGKILL)
+        for pid in members(process.pid):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+        self.exit_code = await process.wait()
+        if not self._told_to_end and not self.fault:
+            self.fault = _ended_with(self.exit_code)
+
+    async def _watch(self) -> None:
+        """Until it is ready, then for as long as it is well, then until it is drained. Returns when it is to end."""
+        if await self._become_ready():
+            await self._stay_well()
+        if self.draining:
+            deadline = time.monotonic() + DRAIN_SECONDS
+            while self.instance.in_flight and time.monotonic() < deadline:
+                await asyncio.sleep(FAST_POLL)
+
+    async def _become_ready(self) -> bool:
+        probe = self.launch.spec.readiness
+        limit = probe.initial_delay + probe.period * probe.failure
+        while self.phase is Phase.STARTING:
+            if self.launch.socket.exists() and await self._answers(b"/ready", probe):
+                self._set_ready(True)
+                return True
+            if time.monotonic() - self.started > limit:
+                self.fault = f"was not ready within {limit:g} s (readiness_probe)"
+                return False
+            await asyncio.sleep(FAST_POLL)
+        return False
+
+    async def _stay_well(self) -> None:
+        spec = self.launch.spec
+        alive = _Count(b"/", spec.liveness)
+        ready = _Count(b"/ready", spec.readiness)
+        while not self.draining:
+            await self._pause(min(alive.due, ready.due) - time.monotonic())
+            if self.draining:
+                return
+            if self.instance.timeouts >= HUNG_TIMEOUTS:
+                self.fault = f"answered none of {HUNG_TIMEOUTS} requests in time"
+                return
+            now = time.monotonic()
+            if alive.due <= now and alive.told(await self._answers(alive.path, alive.probe)) is False:
+                self.fault = f"failed {spec.liveness.failure} liveness probes"
+                return
+            if self._doubted.is_set() or ready.due <= now:
+                doubted = self._doubted.is_set()
+                self._doubted.clear()
+                well = await self._answers(ready.path, ready.probe)
+                verdict = ready.told(well)
+                if verdict is not None or (doubted and well):
+                    self._set_ready(well)
+
+    async def _pause(self, seconds: float) -> None:
+        if seconds > 0:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self._doubted.wait()
+
+    def _set_ready(self, ready: bool) -> None:
+        if self.draining or ready == self.instance.ready:
+            return
+        self.phase = Phase.READY if ready else Phase.UNREADY
+        self.instance.ready = ready
+        if ready and not self.was_ready:
+            self.was_ready = True
+            self.ready_after = time.monotonic() - self.started
+        self.news()
+
+    def _doubt(self) -> None:
+        """Somebody could not connect: it is asked how it is, before others try."""
+        if self.phase is Phase.READY:
+            self.instance.ready = False
+            self.phase = Phase.UNREADY
+            self._doubted.set()
+            self.news()
+
+    async def _answers(self, path: bytes, probe: Probe) -> bool:
+        connection = None
+        try:
+            async with asyncio.timeout(probe.timeout):
+                connection = await connect(str(self.launch.socket))
+                connection.ask(request_head("GET", path, b"", [], 0, b"probe"))
+                await connection.head()
+                return connection.status == 200
+        except (LostError, TimeoutError):
+            return False
+        finally:
+            if connection is not None:
+                connection.close()
+
+
+class _Count:
+    """Of one probe: how often in a row it went well or not, and when it is due again."""
+
+    def __init__(self, path: bytes, probe: Probe) -> None:
+        self.path, self.probe = path, probe
+        self.due = time.monotonic() + probe.period
+        self._well = True
+        self._row = 0
+
+    def told(self, well: bool) -> bool | None:
+        """True or False when it has changed for good; None before."""
+        self.due = time.monotonic() + self.probe.period
+        if well == self._well:
+            self._row = 0
+            return None
+        self._row += 1
+        if self._row < (self.probe.success if well else self.probe.failure):
+            return None
+        self._well, self._row = well, 0
+        return well
+
+
+def _ended_with(code: int) -> str:
+    if code >= 0:
+        return f"ended with exit code {code}"
+    try:
+        return f"was ended by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"was ended by signal {-code}"
+
+
+def _signal(pid: int, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, number)

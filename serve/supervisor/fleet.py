@@ -1,0 +1,254 @@
+"""The instances of one deployment: as many as are wanted, of the newest generation, come what may."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from serve.endpoints.records import Deployment
+from serve.endpoints.spec import FLOW, LLM, Spec
+from serve.gateway.figures import Figures
+from serve.gateway.lane import Lane
+from serve.supervisor import memory
+from serve.supervisor.child import Child, Launch
+from serve.supervisor.decide import (
+    KILLED_TOO_OFTEN,
+    STEADY,
+    Phase,
+    Seen,
+    decide,
+    generation_of,
+    pause_after,
+    scale,
+)
+from serve.supervisor.places import Places, keep_small, tail
+
+TICK = 0.5  # seconds between looks, if nothing happens
+KILLED = (-9, -15)  # exit codes of what somebody else ended
+# What opens the workspace's secrets: flows need their connections, a model's code does not.
+PRIVATE = ("PF_SECRET_KEY", "PF_DATABASE_URL")
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class Failures:
+    """What went wrong with the generation that is wanted now."""
+
+    in_a_row: int = 0
+    last: str = ""
+    log: list[str] = field(default_factory=list)
+    again_at: float = 0.0  # monotonic
+    killed: deque[float] = field(default_factory=deque)
+
+
+class Fleet:
+    """Looks after its instances until :meth:`stop`."""
+
+    def __init__(
+        self, deployment: Deployment, places: Places, numbers: Callable[[], int], lifeline: int, figures: Figures
+    ) -> None:
+        self.deployment, self.places, self.numbers = deployment, places, numbers
+        self.lifeline, self.figures = lifeline, figures
+        self.lane = Lane(deployment.spec.request)
+        self.lane.missed = self._wake
+        self.generation = generation_of(deployment.spec)
+        self.wanted = max(1, deployment.spec.min_instances)
+        self.children: list[Child] = []
+        self.failures = Failures()
+        self._loads: deque[tuple[float, int]] = deque()
+        self._woken = asyncio.Event()
+        self._stopping = False
+        self.lane.coming = True
+        self._task = asyncio.create_task(self._run())
+
+    @property
+    def spec(self) -> Spec:
+        return self.deployment.spec
+
+    def change(self, deployment: Deployment) -> None:
+        """Another revision: what its process would not notice takes effect at once, the rest instance by instance."""
+        if deployment == self.deployment:
+            return
+        self.deployment = deployment
+        generation = generation_of(deployment.spec)
+        if generation != self.generation:
+            self.generation, self.failures = generation, Failures()
+            self.wanted = max(1, self.wanted)
+        self.lane.change(deployment.spec.request)
+        self._wake()
+
+    async def stop(self) -> None:
+        """End all instances; those that have requests in their hands when these are answered."""
+        self._stopping = True
+        self._wake()
+        await self._task
+
+    async def kill(self) -> None:
+        """End all instances now."""
+        self._stopping = True
+        self._task.cancel()
+        await asyncio.gather(self._task, *(child.end() for child in self.children), return_exceptions=True)
+
+    def status(self) -> dict[str, Any]:
+        """For people and programs that wait for it."""
+        current = [child for child in self.children if child.generation == self.generation]
+        ready = sum(child.phase is Phase.READY for child in current)
+        return {
+            "endpoint": self.deployment.endpoint,
+            "name": self.deployment.name,
+            "revision": self.deployment.revision,
+            "state": self._state(ready, len(self.children) > len(current)),
+            "instances_wanted": self.wanted,
+            "instances_ready": sum(child.phase is Phase.READY for child in self.children),
+            "instances": [_told(child, self.generation) for child in self.children],
+            "in_flight": self.lane.in_flight,
+            "in_line": self.lane.in_line,
+            "failures": self.failures.in_a_row,
+            "message": self.failures.last,
+            "log": self.failures.log,
+        }
+
+    def _state(self, ready: int, replacing: bool) -> str:
+        if self.failures.in_a_row and ready < self.wanted:
+            return "Failed" if self.failures.in_a_row < 3 else "CrashLoop"
+        if self.wanted == 0:
+            return "ScaledToZero"
+        return "Ready" if ready >= self.wanted and not replacing else "Updating"
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                self._step()
+            except Exception:
+                logger.exception("supervising %s failed; it goes on", self.deployment.id)
+            if self._stopping and not self.children:
+                return
+            try:
+                async with asyncio.timeout(TICK):
+                    await self._woken.wait()
+            except TimeoutError:
+                pass
+            self._woken.clear()
+
+    def _wake(self) -> None:
+        self._woken.set()
+
+    def _step(self) -> None:
+        self._bury()
+        self._measure()
+        now = time.monotonic()
+        self.wanted = 0 if self._stopping else self._count(now)
+        seen = [Seen(child.slot, child.generation, child.phase, child.instance.in_flight) for child in self.children]
+        plan = decide(self.wanted, self.generation, seen, now >= self.failures.again_at)
+        for child in self.children:
+            if child.slot in plan.drain:
+                child.drain()
+        for _ in range(plan.start):
+            self._start()
+        self._tell_lane()
+
+    def _count(self, now: float) -> int:
+        load = self.lane.in_flight + self.lane.in_line
+        self._loads.append((now, load))
+        while self._loads[0][0] < now - STEADY:
+            self._loads.popleft()
+        recent = max(load for _, load in self._loads)
+        idle = now - self.lane.used
+        return scale(self.spec, load, recent, idle, self.wanted)
+
+    def _start(self) -> None:
+        taken = {child.slot for child in self.children}
+        slot = next(number for number in range(len(taken) + 1) if number not in taken)
+        child = Child(slot, self.generation, self._launch(slot), self._wake, self.lifeline)
+        self.children.append(child)
+        self.lane.add(child.instance)
+
+    def _launch(self, slot: int) -> Launch:
+        number, deployment = self.numbers(), self.deployment
+        spec_file, socket = self.places.spec(number), self.places.socket(number)
+        program = [
+            sys.executable, "-P", "-m", "serve.supervisor.start", str(self.lifeline), "serve.scorers",
+            "--spec", str(spec_file), "--socket", str(socket), "--deployment", deployment.name,
+        ]  # fmt: skip
+        log = self.places.log(deployment.endpoint, deployment.name, slot)
+        return Launch(program, self.spec, spec_file, socket, log, _environ(deployment, self.places, slot))
+
+    def _bury(self) -> None:
+        """Take note of those that have ended."""
+        for child in [child for child in self.children if child.done]:
+            self.children.remove(child)
+            self.lane.remove(child.instance)
+            if child.fault:
+                self._failed(child)
+            elif child.was_ready and child.generation == self.generation:
+                self.failures = Failures(killed=self.failures.killed)
+
+    def _failed(self, child: Child) -> None:
+        deployment = self.deployment
+        self.figures.restarts[deployment.endpoint, deployment.name] += 1
+        logger.warning("instance %d of %s %s", child.slot, deployment.id, child.fault)
+        if child.generation != self.generation:
+            return
+        now, failures = time.monotonic(), self.failures
+        if child.was_ready and child.exit_code in KILLED and "by SIG" in child.fault:
+            failures.killed.append(now)
+            while failures.killed[0] < now - 60:
+                failures.killed.popleft()
+            failures.again_at = now + 1.0 if len(failures.killed) > KILLED_TOO_OFTEN else 0.0
+            return
+        failures.in_a_row = 1 if child.was_ready and now - child.started > 60 else failures.in_a_row + 1
+        failures.last = f"Instance {child.slot} {child.fault}."
+        failures.log = tail(self.places.log(deployment.endpoint, deployment.name, child.slot), 20)
+        # The first time, what was ready is started again at once.
+        again = failures.in_a_row - 1 if child.was_ready else failures.in_a_row
+        failures.again_at = now + pause_after(again)
+
+    def _measure(self) -> None:
+        limit = self.spec.memory_limit
+        for child in self.children:
+            keep_small(child.launch.log)
+            if limit and child.pid and not child.fault and memory.used(child.pid) > limit:
+                child.give_up(f"used more than its limit of {limit} bytes of memory")
+
+    def _tell_lane(self) -> None:
+        """Who waits is served as far as there is room, and sent away where nothing is coming."""
+        starting = any(child.phase in (Phase.STARTING, Phase.UNREADY) for child in self.children)
+        broken = self.failures.in_a_row > 0 and not any(child.was_ready for child in self.children)
+        self.lane.coming = not self._stopping and not broken and (starting or self.wanted > 0 or not self.lane.served)
+        self.lane.serve_line()
+        if not self.lane.coming and not self.lane.served:
+            self.lane.turn_away()
+
+
+def _told(child: Child, generation: str) -> dict[str, Any]:
+    return {
+        "instance": child.slot,
+        "phase": str(child.phase),
+        "current": child.generation == generation,
+        "pid": child.pid,
+        "in_flight": child.instance.in_flight,
+        "seconds": round(time.monotonic() - child.started, 1),
+        "ready_after": round(child.ready_after, 3),
+        "log": str(child.launch.log),
+    }
+
+
+def _environ(deployment: Deployment, places: Places, slot: int) -> dict[str, str]:
+    kept: Mapping[str, str] = os.environ
+    if deployment.spec.kind not in (FLOW, LLM):
+        kept = {name: value for name, value in kept.items() if name not in PRIVATE}
+    return {
+        **kept,
+        "PF_HOME_DIRECTORY": str(places.home),
+        "PF_ENDPOINT_NAME": deployment.endpoint,
+        "PF_DEPLOYMENT_NAME": deployment.name,
+        "PF_INSTANCE": str(slot),
+    }
