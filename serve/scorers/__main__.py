@@ -11,7 +11,6 @@ import json
 import os
 import socket
 import sys
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -27,8 +26,6 @@ NOT_LOADED = 3  # the exit code of what could not be loaded: it would not help t
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
-    if args.lifeline is not None:
-        threading.Thread(target=_end_with, args=(args.lifeline,), daemon=True).start()
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     spec = Spec.from_json(json.loads(args.spec.read_bytes()))
     settle(spec, args.deployment)
@@ -96,18 +93,11 @@ async def _serve(app: ScorerApp, path: Path) -> None:
     await uvicorn.Server(config).serve([listener])
 
 
-def _end_with(descriptor: int) -> None:
-    """End when whoever started this process does, however it does: the other end of the pipe is closed then."""
-    os.read(descriptor, 1)
-    os._exit(1)
-
-
 def parser() -> argparse.ArgumentParser:
     result = argparse.ArgumentParser(prog="python -m serve.scorers", description=__doc__)
     result.add_argument("--spec", type=Path, required=True, help="the deployment's spec as JSON")
     result.add_argument("--socket", type=Path, required=True, help="the unix socket to listen on")
     result.add_argument("--deployment", default="", metavar="NAME", help="what the deployment is called")
-    result.add_argument("--lifeline", type=int, metavar="FD", help="a descriptor that is closed when this is to end")
     return result
 
 

@@ -138,7 +138,7 @@ def run(raw):
 def test_it_ends_with_whoever_started_it(spec, tmp_path):
     with worker(tmp_path / "w", spec(PLAIN)) as blue:
         process = blue.process
-    assert process.returncode == 1
+    assert process.returncode
 
 
 def test_variables_and_swagger(spec, tmp_path):

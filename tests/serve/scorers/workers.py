@@ -28,14 +28,14 @@ class Worker:
 
 
 @contextlib.contextmanager
-def worker(folder: Path, spec: Spec, ready: bool = True):
+def worker(folder: Path, spec: Spec, ready: bool = True, python: str = sys.executable):
     """``folder`` gets the socket, the log and the spec. With ``ready`` it is waited for."""
     folder.mkdir(exist_ok=True)
     file, log, path = folder / "spec.json", folder / "log", folder / "s"
     file.write_text(json.dumps(spec.to_json()))
     theirs, ours = os.pipe()
-    words = [sys.executable, "-P", "-m", "serve.scorers", "--spec", str(file), "--socket", str(path)]
-    words += ["--deployment", "blue", "--lifeline", str(theirs)]
+    words = [python, "-P", "-m", "serve.supervisor.start", str(theirs), "serve.scorers"]
+    words += ["--spec", str(file), "--socket", str(path), "--deployment", "blue"]
     with log.open("wb") as output:
         process = subprocess.Popen(words, stdout=output, stderr=output, stdin=subprocess.DEVNULL, pass_fds=[theirs])
     os.close(theirs)

@@ -1,0 +1,99 @@
+"""A conda file -> requirements for pip. What has no counterpart there is an error that names it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from promptflow.exceptions import ValidationException
+
+# https://docs.conda.io/projects/conda/en/stable/user-guide/concepts/pkg-specs.html#package-match-specifications
+_SPEC = re.compile(r"(?:[\w.-]+::)?(?P<name>[A-Za-z0-9_.-]+)(?P<version>\s*[=<>!~].*|\s+\S.*)?")
+_BUILD = re.compile(r"^(?P<version>[^=\s<>!~]+)=(?P<build>\S+)$")
+# what conda calls otherwise than PyPI
+NAMES = {
+    "pytorch": "torch", "pytorch-cpu": "torch", "py-xgboost": "xgboost-cpu", "py-xgboost-cpu": "xgboost-cpu",
+    "xgboost": "xgboost-cpu", "opencv": "opencv-python-headless", "py-opencv": "opencv-python-headless",
+    "msgpack-python": "msgpack", "pytables": "tables", "matplotlib-base": "matplotlib", "tensorflow-cpu": "tensorflow",
+    "tensorflow-mkl": "tensorflow", "pil": "pillow", "sqlite": "", "seaborn-base": "seaborn", "dask-core": "dask",
+    "faiss": "faiss-cpu", "nlopt": "nlopt", "pytorch-lightning": "pytorch-lightning",
+}  # fmt: skip
+# what belongs to conda itself, or to the interpreter that runs it all
+LEFT_OUT = frozenset(
+    {"pip", "setuptools", "wheel", "conda", "ca-certificates", "openssl", "certifi", "cpuonly", "sqlite"}
+)
+NOT_PYTHON = frozenset({
+    "cudatoolkit", "cudnn", "cuda", "pytorch-cuda", "nodejs", "gcc", "gxx", "openmpi", "mpich", "r-base", "java-jdk",
+    "openjdk", "libgcc", "libgcc-ng", "ffmpeg", "git", "cmake", "make", "compilers", "mkl", "blas", "nccl",
+})  # fmt: skip
+# Azure's servers: an instance of ours is in their place
+SERVERS = frozenset({"azureml-defaults", "azureml-inference-server-http", "azureml-sdk", "azureml-core"})
+
+
+@dataclass(frozen=True)
+class Packages:
+    """``requirements`` are lines for pip; ``python`` the version that was asked for, empty if none was; ``notes`` say
+    what was left out or changed."""
+
+    requirements: tuple[str, ...]
+    python: str = ""
+    notes: tuple[str, ...] = ()
+
+
+def from_conda(content: Mapping[str, Any], where: str = "conda_file") -> Packages:
+    """ValidationException for what pip cannot install."""
+    python, lines, notes = "", list[str](), list[str]()
+    listed = content.get("dependencies") or []
+    if not isinstance(listed, Sequence) or isinstance(listed, str):
+        raise ValidationException(f"The 'dependencies' of {where} must be a list.")
+    for entry in listed:
+        if isinstance(entry, Mapping):
+            lines += [str(line) for line in entry.get("pip") or ()]
+            continue
+        name, version = _parts(str(entry), where)
+        if name == "python":
+            python = version.lstrip("=~>").partition(",")[0]
+        elif name in NOT_PYTHON:
+            raise ValidationException(
+                f"{where} asks for '{name}', which is no Python package, and conda is not used here.",
+                hint=f"take '{name}' out of {where}, and install it on this machine if the code needs it",
+            )
+        elif name not in LEFT_OUT:
+            lines.append(NAMES.get(name, name) + _pinned(version))
+    return kept(lines, python, notes)
+
+
+def kept(lines: Sequence[str], python: str = "", notes: Sequence[str] = ()) -> Packages:
+    """Without the servers whose place is taken."""
+    good = [line for line in lines if line.strip() and not line.lstrip().startswith("#")]
+    own = [line for line in good if _name(line) in SERVERS]
+    said = [f"{line.strip()} is left out: instances here have a server of their own" for line in own]
+    return Packages(tuple(line for line in good if line not in own), python, (*notes, *said))
+
+
+def _parts(entry: str, where: str) -> tuple[str, str]:
+    found = _SPEC.fullmatch(entry.strip())
+    if found is None:
+        raise ValidationException(f"'{entry}' in {where} is no package.", hint="- numpy=1.26")
+    return found["name"].lower(), (found["version"] or "").replace(" ", "")
+
+
+def _pinned(version: str) -> str:
+    """conda's version as pip's: ``=1.26`` is any 1.26, ``==1.26.4`` and ``=1.26.4=build`` exactly that."""
+    if version.lstrip("=") in ("", "*"):
+        return ""
+    if version[0] in "<>!~":
+        return version
+    exact = version.startswith("==")
+    bare = version.lstrip("=")
+    if built := _BUILD.match(bare):
+        bare, exact = built["version"], True
+    if any(mark in bare for mark in ",|<>"):
+        return f"=={bare}" if exact else bare
+    return f"=={bare}" if exact or bare.endswith("*") or bare.count(".") >= 2 else f"=={bare}.*"
+
+
+def _name(line: str) -> str:
+    return re.split(r"[\s\[<>=!~;@]", line.strip(), maxsplit=1)[0].lower().replace("_", "-")
