@@ -14,7 +14,6 @@ from serve.served import Served
 
 if TYPE_CHECKING:
     from promptflow.workspace import Workspace
-    from serve.engines.remote_place import Place
 
 OPTIONS = frozenset({"base_url", "connection", "context", "dialect", "name", "timeout"})  # none of them is a secret
 SECRETS = frozenset({"api_key", "headers"})
@@ -31,7 +30,7 @@ def remote_offer(
         raise ValidationException(f"The remote engine takes no option '{unknown[0]}' here.", hint=hint)
     given = {**options, "adapters": dict(adapters)}
     if connection := given.pop("connection", ""):
-        given["place"] = _place(str(connection), str(given.get("name") or name), workspace)
+        given.update(_connected(str(connection), str(given.get("name") or name), workspace))
     elif not given.get("base_url"):
         hint = "--connection NAME, or --option base_url=http://HOST:PORT/v1 for a server that wants no key"
         raise ValidationException(f"Where is the server of '{name}'?", hint=hint)
@@ -40,13 +39,15 @@ def remote_offer(
     return Served(name, make, adapters={alias: Adapter(Path(there)) for alias, there in adapters.items()}, alias=name)
 
 
-def _place(connection: str, model: str, workspace: Callable[[], Workspace]) -> Place:
+def _connected(connection: str, model: str, workspace: Callable[[], Workspace]) -> dict[str, Any]:
     # Imported here: servers of this machine's own models ask nobody else.
     from promptflow.connections.local import is_local
     from promptflow.connections.provider import get_connection
+    from serve.engines.remote_limits import limits_of
     from serve.engines.remote_place import place_of
 
     if is_local(connection):
         hint = "pf model serve MODEL, without --engine remote"
         raise ValidationException(f"The connection '{connection}' is of this machine's own models.", hint=hint)
-    return place_of(get_connection(connection, workspace()), model)
+    found = get_connection(connection, workspace())
+    return {"place": place_of(found, model), "limits": limits_of(found)}

@@ -8,16 +8,17 @@ import logging
 import math
 import os
 from array import array
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 
 from promptflow.exceptions import PromptflowException, ValidationException
 from promptflow.llm.http import aiohttp
+from promptflow.llm.throttle import Throttle
 from serve.engines.base import (
     Engine,
     EngineClosedError,
@@ -31,6 +32,7 @@ from serve.engines.base import (
 from serve.engines.remote_answer import Answer, BrokenAnswer
 from serve.engines.remote_body import DIALECTS, OPENAI, VLLM, body_of
 from serve.engines.remote_errors import RemoteError, refusal
+from serve.engines.remote_limits import kept_to
 from serve.engines.remote_place import Place, place_at
 from serve.engines.remote_session import Sessions, watched
 
@@ -40,6 +42,7 @@ LARGEST_ERROR = 64 * 1024  # bytes
 LARGEST_ANSWER = 256 * 1024 * 1024
 
 logger = logging.getLogger(__name__)
+T = TypeVar("T")
 
 
 @dataclass
@@ -55,7 +58,7 @@ class RemoteEngine(Engine):
     """``model`` is what it is called here, ``name`` what its server calls it. ``adapters``: names of LoRA adapters that
     requests use -> what the server calls them; any other adapter is asked for by its own name. ``dialect`` "openai" is
     for servers that refuse fields beyond OpenAI's, "vllm" for others; by default the address tells. ``timeout``:
-    seconds of silence after which the server counts as gone."""
+    seconds of silence after which the server counts as gone. ``place`` and ``limits`` are those of a connection."""
 
     tasks = frozenset({"generate", "embed", "rerank"})
     inputs = frozenset({"text", "image"})
@@ -67,6 +70,7 @@ class RemoteEngine(Engine):
         api_key: str = "",
         *,
         place: Place | None = None,
+        limits: Throttle | None = None,
         name: str = "",
         headers: Mapping[str, str] | None = None,
         adapters: Mapping[str, str] | None = None,
@@ -76,7 +80,7 @@ class RemoteEngine(Engine):
     ) -> None:
         super().__init__(model)
         self.place = place or place_at(base_url, api_key, headers)
-        self.name, self.context = name or model, context
+        self.name, self.context, self.limits = name or model, context, limits
         self.dialect = dialect or (OPENAI if self.place.is_openai else VLLM)
         if self.dialect not in DIALECTS:
             raise ValidationException(f"There is no dialect '{dialect}'.", hint=f"one of {', '.join(DIALECTS)}")
@@ -114,10 +118,13 @@ class RemoteEngine(Engine):
 
     async def generate(self, request: Request) -> AsyncIterator[Piece]:
         route = "completions" if request.messages is None else "chat/completions"
-        body = body_of(request, self._called(request.adapter), self.dialect)
+        data = orjson.dumps(body_of(request, self._called(request.adapter), self.dialect))
         answer = Answer()
         with self._counted():
-            async with self._sent("POST", route, body) as response:
+            async with (
+                kept_to(self.limits, len(data), lambda: answer.prompt_tokens + answer.completion_tokens),
+                self._sent("POST", route, data) as response,
+            ):
                 if response.content_type == "application/json":  # some servers do not stream all they can do
                     answer.push(await _read(response, LARGEST_ANSWER))
                     answer.done = True
@@ -132,33 +139,38 @@ class RemoteEngine(Engine):
     async def embed(self, texts: Sequence[str | Sequence[int]]) -> Vectors:
         inputs = [text if isinstance(text, str) else list(text) for text in texts]
         body = {"model": self.name, "input": inputs, "encoding_format": "base64"}
-        with self._counted():
-            told = await self.ask("POST", "embeddings", body)
-            with self._understood():
-                vectors = [_vector(entry["embedding"]) for entry in _in_order(told["data"], len(inputs))]
-                usage = told.get("usage") or {}
-                tokens = int(usage.get("prompt_tokens") or usage.get("total_tokens") or 0)
-        self._counts.prompt_tokens += tokens
-        return Vectors(vectors, tokens)
+
+        def read(told: Any) -> list[list[float]]:
+            return [_vector(entry["embedding"]) for entry in _in_order(told["data"], len(inputs))]
+
+        return Vectors(*await self._measured("embeddings", body, read))
 
     async def rerank(self, query: str, documents: Sequence[str]) -> Scores:
         body = {"model": self.name, "query": query, "documents": list(documents), "top_n": len(documents)}
-        with self._counted():
-            told = await self.ask("POST", "rerank", body)
-            with self._understood():
-                ranked = _in_order(told["results"], len(documents))
-                scores = _numbers([entry["relevance_score"] for entry in ranked])
-                usage = told.get("usage") or {}
-                tokens = int(usage.get("prompt_tokens") or usage.get("total_tokens") or 0)
-        self._counts.prompt_tokens += tokens
-        return Scores(scores, tokens)
+
+        def read(told: Any) -> list[float]:
+            return _numbers([entry["relevance_score"] for entry in _in_order(told["results"], len(documents))])
+
+        return Scores(*await self._measured("rerank", body, read))
 
     async def ask(self, method: str, route: str, body: Any = None) -> Any:
         """The JSON that the server answers; what it refuses is raised."""
-        async with self._sent(method, route, body) as response:
+        async with self._sent(method, route, None if body is None else orjson.dumps(body)) as response:
             data = await _read(response, LARGEST_ANSWER)
         with self._understood():
             return orjson.loads(data)
+
+    async def _measured(self, route: str, body: Any, read: Callable[[Any], T]) -> tuple[T, int]:
+        """What `read` finds in the answer, and the tokens that it took."""
+        tokens = 0
+        with self._counted():
+            async with kept_to(self.limits, len(orjson.dumps(body)), lambda: tokens):
+                told = await self.ask("POST", route, body)
+                with self._understood():
+                    result, usage = read(told), told.get("usage") or {}
+                    tokens = int(usage.get("prompt_tokens") or usage.get("total_tokens") or 0)
+        self._counts.prompt_tokens += tokens
+        return result, tokens
 
     def stats(self) -> Stats:
         counts = self._counts
@@ -194,13 +206,12 @@ class RemoteEngine(Engine):
             self._counts.running -= 1
 
     @asynccontextmanager
-    async def _sent(self, method: str, route: str, body: Any = None) -> AsyncIterator[aiohttp.ClientResponse]:
+    async def _sent(self, method: str, route: str, data: bytes | None) -> AsyncIterator[aiohttp.ClientResponse]:
         """The answer to a request, once it has begun well. Leaving it before its end breaks the connection off, which
         tells the server to stop; what goes wrong inside is named."""
         if self._closed:
             raise self._gone()
         try:
-            data = None if body is None else orjson.dumps(body)
             async with await self._sessions.send(method, self.place.url(route), data) as response:
                 with watched(response, self._sessions.silence):
                     if response.status != 200:

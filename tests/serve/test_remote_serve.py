@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from promptflow.connections.store import ConnectionStore
 from promptflow.exceptions import ValidationException
 from promptflow.workspace import Workspace
 from serve.engines import open_engine
+from serve.engines.base import Request
 from serve.engines.remote import RemoteEngine
 from serve.offers import Offers
 from serve.openai.app import OpenAIApp
@@ -56,6 +58,29 @@ def test_adapters_are_names_over_there(far: str) -> None:
     engine = offered.make()
     assert isinstance(engine, RemoteEngine) and engine.adapters == ("formal",) and [*offered.adapters] == ["formal"]
     assert [engine._called(name) for name in ("", "formal", "other")] == ["base", "base-formal-v2", "other"]
+
+
+def test_the_limits_of_a_connection_hold(far: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second of two requests, where one per minute is allowed, waits for most of a minute."""
+    slow = OpenAIConnection(KEY, base_url=far, name="slow", requests_per_minute=1)
+    ConnectionStore(Workspace.open()).create_or_update(slow)
+    engine = Offers(Workspace.open, "remote", {"connection": "slow"}).offer("fake/echo").make()
+    waits: list[float] = []
+    sleep = asyncio.sleep
+
+    async def no_time(seconds: float, *result: Any) -> None:
+        waits.append(seconds)
+        await sleep(0)
+
+    monkeypatch.setattr("serve.engines.remote_limits.asyncio.sleep", no_time)
+
+    async def twice() -> None:
+        for _ in range(2):
+            async for _ in engine.generate(Request(prompt="x")):
+                pass
+
+    asyncio.run(twice())
+    assert [wait for wait in waits if wait > 1] and max(waits) == pytest.approx(60, abs=5)
 
 
 @pytest.mark.parametrize(
