@@ -7,6 +7,7 @@ model in their memory went on (seen with 0.32). Both are to be in a process grou
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from promptflow.workspace import pids
 
 TICK = 0.2  # seconds between two looks at the owner
 GRACE = 10.0  # seconds that the program has to end by itself, once its owner is gone
+FOLDER = "PF_BOUND_FOLDER"  # a variable: the folder that goes when the program has ended
 PRIVATE = ("PF_", "PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", "VIRTUAL_ENV")  # ours; nothing for other environments
 
 
@@ -71,6 +73,8 @@ def main(argv: Sequence[str]) -> int:
         time.sleep(TICK)
     if os.getpgrp() == os.getpid():
         end_group(os.getpid())
+    if folder := os.environ.get(FOLDER):
+        shutil.rmtree(folder, ignore_errors=True)
     return child.returncode if child.returncode >= 0 else 128 - child.returncode
 
 

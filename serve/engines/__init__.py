@@ -52,6 +52,13 @@ def _transformers(model: str, folder: Path, **options: Any) -> Engine:
     return EncoderEngine(model, folder, lambda: (load_tokenizer(folder), TorchEncoder(folder, task, **options)))
 
 
+@engines.register("vllm")
+def _vllm(model: str, folder: Path, **options: Any) -> Engine:
+    from serve.engines.vllm import VllmEngine
+
+    return VllmEngine(model, folder, **options)
+
+
 @engines.register("remote")
 def _remote(model: str, folder: Path | None = None, **options: Any) -> Engine:
     from serve.engines.remote import RemoteEngine

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Callable
 from pathlib import Path
 
+from catalog.machine import nvidia_gpus
 from promptflow.exceptions import ValidationException
 from serve.engines.base import UnsupportedError
 from serve.engines.json_file import read_json
+from serve.installs import Installs
 
 ONNX_PLACES = (".", "onnx")
 # In this order: the merged decoder of older exports has a twin without a cache, smaller types come last.
@@ -27,13 +30,21 @@ def onnx_file(folder: Path) -> Path | None:
     return None
 
 
-def kind_of(folder: Path) -> str:
-    """The engine for ``folder``: "onnx" where there is a ``model.onnx``, else "transformers" where there are weights
-    for it and torch is installed, else "onnx" for an export in a subfolder."""
+def has_vllm() -> bool:
+    """Whether the workspace has a vLLM for this machine's GPU."""
+    return Installs.of().best("vllm", gpu=True) is not None and bool(nvidia_gpus())
+
+
+def kind_of(folder: Path, vllm: Callable[[], bool] = has_vllm) -> str:
+    """The engine for ``folder``: "onnx" where there is a ``model.onnx``; where there are weights, "vllm" for a model
+    that generates if there is a ``vllm`` for this machine, else "transformers" if torch is installed; else "onnx" for
+    an export in a subfolder."""
     exported = onnx_file(folder)
     if exported is not None and exported.parent == folder:
         return "onnx"
     weights = (folder / "config.json").is_file() and any(folder.glob("*.safetensors"))
+    if weights and task_of(folder) in ("generate", "see") and vllm():
+        return "vllm"
     if weights and (exported is None or importlib.util.find_spec("torch") is not None):
         return "transformers"
     if exported is not None:
