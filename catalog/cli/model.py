@@ -19,6 +19,7 @@ from catalog.cli.model_arguments import (
 )
 from catalog.registry import Registry, record
 from catalog.schemas import check_stage, check_type
+from catalog.uses import told
 from promptflow.cli import exits
 from promptflow.cli.args import add_paging, add_yes
 from promptflow.cli.command import Command
@@ -52,7 +53,7 @@ def show(args: Namespace, out: Output) -> None:
         return
     full = record(asset, registry.aliases.of(asset.name))
     full["lineage"] = [{"relation": e.relation, "source": e.source} for e in registry.lineage.sources(asset.id)]
-    full["used_by"] = registry.uses.of(asset.id)
+    full["used_by"] = [told(user) for user in registry.uses.of(asset.id)]
     if args.files:
         full["files"] = [
             {"path": f.path, "size": f.size, "digest": f"sha256:{f.digest}"} for f in registry.files(asset)
