@@ -1,0 +1,83 @@
+"""Arguments that the verbs of `pf endpoint` and `pf deployment` share, and how they print."""
+
+from __future__ import annotations
+
+import json
+from argparse import SUPPRESS, ArgumentParser, Namespace
+from collections.abc import Mapping
+from typing import Any
+
+from promptflow.cli.args import KeyValues
+from promptflow.cli.errors import UsageError
+from promptflow.cli.output import Output
+from promptflow.cli.overrides import parse_path
+from promptflow.workspace import Workspace
+from serve.endpoints.store import EndpointStore
+
+WAIT_SECONDS = 1200.0  # for instances to be ready: a new environment may have much to install
+
+
+def open_store() -> EndpointStore:
+    return EndpointStore(Workspace.open())
+
+
+def add_endpoint(parser: ArgumentParser, *, required: bool = True) -> None:
+    parser.add_argument("-n", "--name", required=required, metavar="NAME", help="Name of the endpoint.")
+    add_cloud(parser)
+
+
+def add_deployment(parser: ArgumentParser, *, required: bool = True) -> None:
+    parser.add_argument("-n", "--name", required=required, metavar="NAME", help="Name of the deployment.")
+    parser.add_argument(
+        "-e", "--endpoint-name", "--endpoint", required=required, metavar="ENDPOINT", help="Name of its endpoint."
+    )
+    add_cloud(parser)
+
+
+def add_cloud(parser: ArgumentParser) -> None:
+    """What scripts for the cloud say, and what means nothing here: all is local."""
+    parser.add_argument("--local", action="store_true", help="Without effect: all is local.")
+    for words in (("-g", "--resource-group"), ("-w", "--workspace-name"), ("--subscription",)):
+        parser.add_argument(*words, help=SUPPRESS)
+
+
+def add_file(parser: ArgumentParser, what: str) -> None:
+    parser.add_argument("-f", "--file", metavar="FILE", help=f"The YAML of {what}, as `az ml` takes it.")
+    parser.add_argument(
+        "--set", dest="overrides", action=KeyValues, nargs="+", default={}, metavar="PATH=VALUE",
+        help="Set keys of the file: tags.team=search instance_count=2 ...",
+    )  # fmt: skip
+
+
+def add_wait(parser: ArgumentParser) -> None:
+    parser.add_argument("--no-wait", action="store_true", help="Do not wait until it is done.")
+    parser.add_argument(
+        "--timeout", type=float, default=WAIT_SECONDS, metavar="SECONDS", help=f"Wait so long ({WAIT_SECONDS:g})."
+    )
+
+
+def add_query(parser: ArgumentParser) -> None:
+    parser.add_argument("--query", metavar="PATH", help="Print this field only: scoring_uri, tags.team, ...")
+
+
+def tell(out: Output, record: Mapping[str, Any], args: Namespace) -> None:
+    """The record, or the field of it that `--query` asks for: a plain one as text, for scripts."""
+    if not args.query:
+        out.result(dict(record))
+        return
+    found: Any = record
+    for step in parse_path(args.query):
+        try:
+            found = found[step]
+        except (KeyError, IndexError, TypeError):
+            raise UsageError(f"--query {args.query}: there is no such field", hint=_fields(found)) from None
+    if isinstance(found, Mapping | list):
+        out.result(found)
+    elif out.format in ("json", "jsonl", None):
+        out.text(json.dumps(found))
+    else:
+        out.text("" if found is None else str(found))
+
+
+def _fields(value: Any) -> str:
+    return f"there are: {', '.join(map(str, value))}" if isinstance(value, Mapping) else ""
