@@ -291,11 +291,13 @@ def _numbers(values: Sequence[float]) -> list[float]:
 
 
 def _reason(error: Exception) -> str:
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return f"its certificate is not trusted ({error.certificate_error})"
+    if isinstance(error, aiohttp.ClientSSLError):
+        return "it does not speak TLS as it should"
     if isinstance(error, aiohttp.ClientConnectorError):
         number = error.os_error.errno
         return f"it cannot be reached ({os.strerror(number) if number and number > 0 else error.os_error})"
     if isinstance(error, aiohttp.ClientResponseError):
         return "what it sent is not HTTP"
-    if isinstance(error, aiohttp.ClientSSLError):
-        return f"{type(error).__name__}: {error}"
     return "the connection broke off"

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 RESET = object()  # the connection breaks, without a word
@@ -47,7 +56,7 @@ class RawServer:
         try:
             while await self._one(reader, writer, number) and self.keep:
                 pass
-        except (ConnectionError, asyncio.IncompleteReadError):
+        except (ConnectionError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, ValueError):
             pass
         finally:
             self.open -= 1
@@ -75,7 +84,9 @@ class RawServer:
 
 
 @contextmanager
-def raw_server(*script: Any, keep: bool = False, path: str = "") -> Iterator[RawServer]:
+def raw_server(
+    *script: Any, keep: bool = False, path: str = "", tls: ssl.SSLContext | None = None
+) -> Iterator[RawServer]:
     """While it runs, in a thread; on a Unix socket if there is a ``path``."""
     server = RawServer(script, keep)
     started = threading.Event()
@@ -83,7 +94,9 @@ def raw_server(*script: Any, keep: bool = False, path: str = "") -> Iterator[Raw
 
     async def run() -> None:
         make = (
-            asyncio.start_unix_server(server.answer, path) if path else asyncio.start_server(server.answer, "127.0.0.1")
+            asyncio.start_unix_server(server.answer, path)
+            if path
+            else asyncio.start_server(server.answer, "127.0.0.1", ssl=tls)
         )
         listening = await make
         server.port = 0 if path else listening.sockets[0].getsockname()[1]
@@ -102,6 +115,20 @@ def raw_server(*script: Any, keep: bool = False, path: str = "") -> Iterator[Raw
     finally:
         stop[0]()
         thread.join(20)
+
+
+def signed_by_itself(folder: Path) -> ssl.SSLContext:
+    """What a server needs for TLS, with a certificate that nobody trusts."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.now(UTC)
+    made = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now, now + timedelta(1))
+    certificate = made.sign(key, hashes.SHA256())
+    plain = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    (folder / "both.pem").write_bytes(plain + certificate.public_bytes(Encoding.PEM))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "both.pem")
+    return context
 
 
 def event(data: Any) -> bytes:

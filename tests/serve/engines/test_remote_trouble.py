@@ -28,6 +28,7 @@ from tests.serve.engines.remote_server import (
     event,
     raw_server,
     refused,
+    signed_by_itself,
     streamed,
     until,
 )
@@ -217,6 +218,19 @@ def test_nobody_listens() -> None:
         for attempt in (engine.load, lambda: ask(engine, chat("x")), lambda: asyncio.run(engine.embed(["x"]))):
             with pytest.raises(EngineFailedError, match="cannot be reached .Connection refused"):
                 attempt()
+
+
+def test_a_name_that_is_none() -> None:
+    with pytest.raises(EngineFailedError, match="cannot be reached"):
+        ask(RemoteEngine("far", "http://nowhere.invalid/v1"), chat("x"))
+
+
+def test_tls_is_checked(tmp_path: Path) -> None:
+    """The key is not given to a server that signed its certificate itself."""
+    with raw_server(WHOLE, tls=signed_by_itself(tmp_path)) as server:
+        with pytest.raises(EngineFailedError, match="certificate is not trusted"):
+            ask(RemoteEngine("far", server.url.replace("http:", "https:"), KEY), chat("x"))
+    assert server.asked == []
 
 
 def test_connections_are_used_again() -> None:
