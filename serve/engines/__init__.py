@@ -13,6 +13,7 @@ from serve.engines.kinds import kind_of, task_of
 
 NO_FILES = ("fake", "remote")  # engines whose models are somewhere else
 BUILTIN = Path(__file__).parent / "builtin"
+WORDS = "builtin/words"
 
 # A factory gets the model's name, its folder, and the options that are this engine's own.
 engines: Registry[Callable[..., Engine]] = Registry("engine", group="promptflow.engines")
@@ -23,6 +24,13 @@ def _fake(model: str, folder: Path | None = None, **options: Any) -> Engine:
     from serve.engines.fake import EchoEngine
 
     return EchoEngine(model)
+
+
+@engines.register("words")
+def _words(model: str, folder: Path | None = None, **options: Any) -> Engine:
+    from serve.engines.words import WordsEngine
+
+    return WordsEngine(model)
 
 
 @engines.register("onnx")
@@ -71,6 +79,8 @@ def open_engine(model: str, kind: str = "", folder: Path | None = None, **option
     folder, or any name together with its ``folder``. ``kind`` names the engine; by default what fits the folder."""
     if not kind and model.startswith("fake/"):
         kind = "fake"
+    if not kind and model == WORDS:
+        kind = "words"
     if kind in NO_FILES:
         return engines.get(kind)(model, **options)
     place = find_folder(model) if folder is None else folder
@@ -79,7 +89,7 @@ def open_engine(model: str, kind: str = "", folder: Path | None = None, **option
 
 def builtin_models() -> list[str]:
     """Names of the models that come with the package."""
-    return sorted(f"builtin/{folder.name}" for folder in BUILTIN.iterdir() if (folder / "model.onnx").is_file())
+    return sorted(f"builtin/{folder.name}" for folder in BUILTIN.iterdir() if (folder / "config.json").is_file())
 
 
 def find_folder(model: str) -> Path:
