@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from urllib.parse import quote, unquote_to_bytes
+from urllib.parse import unquote_to_bytes
 
 PREFIX = b"/endpoints/"
 MODELS = (b"/v2/models/", b"/v1/models/")  # Open Inference Protocol, KServe
@@ -27,7 +27,7 @@ def locate(raw: bytes) -> Target | None:
     """
     if raw.startswith(PREFIX):
         name, slash, inner = raw[len(PREFIX) :].partition(b"/")
-        return Target(_name(name), slash + inner) if slash else None
+        return Target(_name(name), slash + inner) if name and slash else None
     if raw in OPENAI:
         return Target("", raw)
     for prefix in MODELS:
@@ -49,4 +49,4 @@ def _name(raw: bytes) -> str:
     try:
         return unquote_to_bytes(raw).decode("ascii") if b"%" in raw else raw.decode("ascii")
     except UnicodeDecodeError:
-        return quote(raw)
+        return raw.decode("latin-1")
