@@ -13,14 +13,15 @@ import socket
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 
 from promptflow.exceptions import PromptflowException
-from serve.endpoints.spec import MODEL, SCRIPT, Spec
-from serve.scorers.app import ScorerApp
-from serve.scorers.base import LoadError, Scorer
+from serve.endpoints.spec import Spec
+from serve.scorers.kinds import Application, application
 
+OURS = ("serve", "catalog")  # packages that this process has loaded, beside promptflow
 NOT_LOADED = 3  # the exit code of what could not be loaded: it would not help to start it again at once
 
 
@@ -29,15 +30,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     spec = Spec.from_json(json.loads(args.spec.read_bytes()))
     settle(spec, args.deployment)
-    app = ScorerApp(scorer_of(spec, args.deployment), spec.request.concurrency)
     try:
-        app.scorer.load()
+        app = application(spec, args.deployment)
+        make_room(spec.code)
+        app.prepare()
+        asyncio.run(_serve(app, args.socket))
     except PromptflowException as error:
         print(f"error: {error}{f' ({error.hint})' if error.hint else ''}", file=sys.stderr, flush=True)
         return NOT_LOADED
-    app.ready = True
-    asyncio.run(_serve(app, args.socket))
-    app.close()
     return 0
 
 
@@ -59,38 +59,49 @@ def settle(spec: Spec, deployment: str) -> None:
         sys.path.insert(0, str((code / (spec.scoring_script or "_")).parent))
 
 
-def scorer_of(spec: Spec, deployment: str) -> Scorer:
-    """The scorer for a kind, whose imports happen here: an instance has what it needs, and no more."""
-    if spec.kind == SCRIPT:
-        from serve.scorers.script import SHIMS, ScriptScorer
-
-        sys.path.append(str(SHIMS))  # last: packages of the same name that are installed come first
-        assert spec.code is not None
-        return ScriptScorer(spec.code, spec.scoring_script)
-    if spec.kind == MODEL:
-        from serve.scorers.model import ModelScorer
-        from serve.scorers.models.base import Loading
-
-        assert spec.model_path is not None
-        return ModelScorer(deployment or "model", Loading(spec.model_path, spec.allow_pickle, spec.options))
-    raise LoadError(f"Deployments of the kind '{spec.kind}' cannot be run yet.")
+def make_room(code: Path | None) -> None:
+    """Where the user's folder has a module of the name of one of our packages, that is what its code gets. What is
+    loaded of ours goes on under the references that it has."""
+    own = [name for name in OURS if code and ((code / name).is_dir() or (code / f"{name}.py").is_file())]
+    for name in [name for name in sys.modules if name.partition(".")[0] in own]:
+        del sys.modules[name]
 
 
-async def _serve(app: ScorerApp, path: Path) -> None:
+async def _serve(app: Application, path: Path) -> None:
+    """Whoever finds the socket finds the application ready."""
+    await app.open()
     path.unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     listener.bind(str(path))
     path.chmod(0o600)
     config = uvicorn.Config(
-        app,
+        Front(app),
         log_level="warning",
         access_log=False,
-        lifespan="off",
+        lifespan="auto",
         ws="none",
         timeout_keep_alive=3600,  # the gateway, which alone connects, closes what it does not need
         timeout_graceful_shutdown=max(1, int(os.environ.get("SCORING_TIMEOUT_MS", "5000")) // 1000 + 1),
     )
-    await uvicorn.Server(config).serve([listener])
+    try:
+        await uvicorn.Server(config).serve([listener])
+    finally:
+        await app.close()
+
+
+class Front:
+    """Tells that it is ready, which applications do not by themselves."""
+
+    def __init__(self, app: Application) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http" and scope["path"] == "/ready":
+            head = [(b"content-type", b"text/plain"), (b"content-length", b"5")]
+            await send({"type": "http.response.start", "status": 200, "headers": head})
+            await send({"type": "http.response.body", "body": b"Ready"})
+            return
+        await self._app(scope, receive, send)
 
 
 def parser() -> argparse.ArgumentParser:

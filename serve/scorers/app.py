@@ -24,8 +24,13 @@ class ScorerApp:
 
     def __init__(self, scorer: Scorer, at_once: int = 1) -> None:
         self.scorer = scorer
-        self.ready = False
         self._threads = ThreadPoolExecutor(at_once, thread_name_prefix="score")
+
+    def prepare(self) -> None:
+        self.scorer.load()
+
+    async def open(self) -> None:
+        pass
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http":
@@ -45,8 +50,6 @@ class ScorerApp:
         path = scope["path"]
         if path == "/":
             return Answer(b"Healthy", media="text/plain")
-        if path == "/ready":
-            return Answer(b"Ready", 200 if self.ready else 503, "text/plain")
         if path == "/swagger.json":
             version = 2 if b"version=2" in scope["query_string"] else 3
             return Answer(to_json(self.scorer.swagger(version)))
@@ -65,7 +68,7 @@ class ScorerApp:
         logger.error("the request failed", exc_info=error)
         return _error(500, "SystemError", f"{type(error).__name__}: {error}", FAILED)
 
-    def close(self) -> None:
+    async def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
 

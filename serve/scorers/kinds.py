@@ -1,0 +1,109 @@
+"""The kind of a deployment -> the application of its instance. Imports happen here: each has what it needs, no more."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import replace
+from typing import Any, Protocol
+
+from serve.endpoints.spec import FLOW, LLM, MODEL, SCRIPT, Spec
+from serve.scorers.app import ScorerApp
+from serve.scorers.base import LoadError
+
+ENDPOINT = "PF_ENDPOINT_NAME"  # a variable: what clients of an LLM call it
+
+
+class Application(Protocol):
+    """An ASGI application. ``prepare``, then ``open`` are called once, before anybody can ask: the first before there is
+    an event loop, which code of users may want for itself. LoadError says what is missing."""
+
+    def prepare(self) -> None: ...
+
+    async def open(self) -> None: ...
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None: ...
+
+    async def close(self) -> None: ...
+
+
+def application(spec: Spec, deployment: str) -> Application:
+    if spec.kind == SCRIPT:
+        from serve.scorers.script import SHIMS, ScriptScorer
+
+        sys.path.append(str(SHIMS))  # last: packages of the same name that are installed come first
+        assert spec.code is not None
+        return ScorerApp(ScriptScorer(spec.code, spec.scoring_script), spec.request.concurrency)
+    if spec.kind == MODEL:
+        from serve.scorers.model import ModelScorer
+        from serve.scorers.models.base import Loading
+
+        assert spec.model_path is not None
+        scorer = ModelScorer(deployment or "model", Loading(spec.model_path, spec.allow_pickle, spec.options))
+        return ScorerApp(scorer, spec.request.concurrency)
+    if spec.kind == FLOW:
+        return _Flow(spec)
+    if spec.kind == LLM:
+        return _Llm(spec, os.environ.get(ENDPOINT, "") or deployment)
+    raise LoadError(f"Deployments of the kind '{spec.kind}' cannot be run by this version.")
+
+
+class _Flow:
+    """What `pf flow serve` answers with."""
+
+    def __init__(self, spec: Spec) -> None:
+        self._spec = spec
+        self._app: Any = None
+
+    def prepare(self) -> None:
+        from promptflow.serving.app import create_app
+        from promptflow.serving.options import ServeOptions
+        from promptflow.serving.process import prepare
+
+        assert self._spec.code is not None
+        options = ServeOptions.from_environment(
+            source=str(self._spec.code / self._spec.scoring_script), init=dict(self._spec.options.get("init") or {})
+        )
+        prepare(options)
+        self._app = create_app(options)
+
+    async def open(self) -> None:
+        pass
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        await self._app(scope, receive, send)
+
+    async def close(self) -> None:
+        pass  # its lifespan has ended
+
+
+class _Llm:
+    """The OpenAI API of one model, which answers to the endpoint's name; adapters to theirs."""
+
+    def __init__(self, spec: Spec, name: str) -> None:
+        self._spec, self._name = spec, name
+        self._app: Any = None
+
+    def prepare(self) -> None:
+        pass
+
+    async def open(self) -> None:
+        from promptflow.workspace import Workspace
+        from serve.offers import Offers
+        from serve.openai.app import OpenAIApp
+        from serve.router import Router
+
+        given = dict(self._spec.options)
+        adapters, kind = dict(given.pop("adapters", None) or {}), str(given.pop("engine", "") or "")
+        model = str(self._spec.model_path) if self._spec.model_path is not None else self._spec.model
+        served = Offers(Workspace.open, kind, given).offer(model, adapters)
+        router = Router([replace(served, name=self._name, alias=self._spec.model)])
+        await router.preload(self._name)
+        self._app = OpenAIApp(router)
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        await self._app(scope, receive, send)
+
+    async def close(self) -> None:
+        if self._app is not None:
+            await self._app.service.router.close()
