@@ -8,7 +8,7 @@ import logging
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from promptflow.exceptions import NotAcceptable, PayloadTooLarge, PromptflowException
+from promptflow.exceptions import FlexFlowExecutionError, NotAcceptable, PayloadTooLarge, PromptflowException
 from promptflow.serving.answers import answer_of, error_of, event, is_stream, json_bytes, stream_of
 from promptflow.serving.loaded import ServedFlow
 from promptflow.serving.remote_trace import traced_request
@@ -79,16 +79,28 @@ class Score:
             watch.interrupts(asyncio.current_task())
             if others:
                 await reply.event(event(others, self.message_format))
-            async for item in items:
-                await reply.event(event({name: item}, self.message_format))
+            try:
+                async for item in items:
+                    await reply.event(event({name: item}, self.message_format))
+            except Exception as error:
+                raise self._of_the_flow(error) from error
             await reply.end()
 
     async def _joined(self, answer: Any) -> Any:
         if is_stream(answer):
-            return "".join([str(item) async for item in self.worker.items(answer)])
+            try:
+                return "".join([str(item) async for item in self.worker.items(answer)])
+            except Exception as error:
+                raise self._of_the_flow(error) from error
         if isinstance(answer, dict) and any(map(is_stream, answer.values())):
             return {key: await self._joined(value) if is_stream(value) else value for key, value in answer.items()}
         return answer
+
+    def _of_the_flow(self, error: Exception) -> PromptflowException:
+        """What a stream ends with is raised by the flow's code, outside of its nodes."""
+        return error if isinstance(error, PromptflowException) else FlexFlowExecutionError(
+            flow_name=self.flow.name, error=error
+        )  # fmt: skip
 
     def _close_streams(self, answer: Any) -> None:
         for value in answer.values() if isinstance(answer, dict) else (answer,):

@@ -132,7 +132,8 @@ def test_an_error_on_the_way_is_the_last_event(serve, tmp_path):
     events = client.post("/score", headers=EVENTS).text.split("\n\n")
 
     assert events[0] == 'data: {"output": "a"}'
-    assert "late" in json.loads(events[1].removeprefix("data: "))["error"]["message"]
+    error = json.loads(events[1].removeprefix("data: "))["error"]
+    assert error["code"] == "UserError" and "(ValueError) late" in error["message"]
 
 
 def test_items_are_sent_as_they_are_made(serve, tmp_path):
