@@ -57,10 +57,12 @@ class StepCache:
             _logger.debug("No key for node %s: %r", self.step.name, error)
             return None
         lookup = Lookup(self.cache if self.writes else None, key)
-        if self.reads and self.writes and self.flights.is_of_use:
-            lookup.flights, lookup.flight = self.flights, self.flights.board(key)
-        if self.reads and not lookup.must_wait:
+        if self.reads:
             lookup.find(self.cache)
+            if self.writes and not lookup.is_hit and self.flights.is_of_use:
+                lookup.flights, lookup.flight = self.flights, self.flights.board(key)
+                if not lookup.must_wait:
+                    lookup.find(self.cache)  # somebody may have landed just now
         return lookup
 
 
