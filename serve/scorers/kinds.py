@@ -15,7 +15,7 @@ ENDPOINT = "PF_ENDPOINT_NAME"  # a variable: what clients of an LLM call it
 
 
 class Application(Protocol):
-    """An ASGI application. ``prepare``, then ``open`` are called once, before anybody can ask: the first before there is
+    """An ASGI application. ``prepare``, then ``open`` are called once, before anybody asks: the first before there is
     an event loop, which code of users may want for itself. LoadError says what is missing."""
 
     def prepare(self) -> None: ...
