@@ -32,7 +32,7 @@ def _sampling(wanted: Sampling, chat: bool, dialect: str) -> dict[str, Any]:
         "max_completion_tokens" if chat and dialect == OPENAI else "max_tokens": wanted.max_tokens,
         "temperature": wanted.temperature,
         "top_p": wanted.top_p,
-        "top_k": wanted.top_k,
+        "top_k": wanted.top_k or None,
         "seed": wanted.seed,
         "stop": list(wanted.stop) or None,
         "logit_bias": {str(token): value for token, value in wanted.logit_bias.items()} or None,

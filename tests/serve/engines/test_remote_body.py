@@ -41,6 +41,7 @@ def added(dialect: str = VLLM, *, prompt: Any = None, **request: Any) -> dict[st
         ({"max_tokens": 0}, {"max_tokens": 0}),
         ({"temperature": 0.0, "top_p": 0.5, "top_k": 4}, {"temperature": 0.0, "top_p": 0.5, "top_k": 4}),
         ({"seed": 0, "stop": ("a", "b")}, {"seed": 0, "stop": ["a", "b"]}),
+        ({"top_k": 0}, {}),
         ({"logprobs": 0}, {"logprobs": True}),
         ({"logprobs": 3}, {"logprobs": True, "top_logprobs": 3}),
         ({"logit_bias": {5: -100.0}}, {"logit_bias": {"5": -100.0}}),
