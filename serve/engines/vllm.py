@@ -280,6 +280,8 @@ class VllmEngine(Engine):
     def _end(self) -> None:
         process, self._process = self._process, None
         remote, self._remote = self._remote, None
+        if process is not None and process.alive and not self._asleep:
+            self._measure(process)  # what it did is counted with what the next one does
         if remote is not None:
             remote.unload()
         if process is not None:

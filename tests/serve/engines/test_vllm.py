@@ -453,7 +453,7 @@ def test_it_can_be_loaded_again(model: Path) -> None:
 
 def test_two_servers_of_one_model_have_a_log_each(model: Path, home: Path) -> None:
     with loaded(model), loaded(model):
-        running = [process.name for process in Workspace.open(home).processes.list() if process.is_running]
+        running = sorted(one.name for one in Workspace.open(home).processes.list() if one.is_running)
         assert running == ["vllm-m", "vllm-m-2"]
 
 
