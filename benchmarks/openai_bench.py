@@ -26,11 +26,11 @@ from typing import Any
 import aiohttp
 import uvicorn
 
+from promptflow.workspace.http_server import listen
 from serve.engines import open_engine
 from serve.engines.base import Engine, Piece, Request
 from serve.openai.app import OpenAIApp
 from serve.router import Router, Served
-from serve.server import listen
 
 AT_ONCE = 16
 PACE = 0.002  # seconds between two words of the server that is asked in turn
