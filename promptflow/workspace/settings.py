@@ -16,6 +16,7 @@ KNOWN = (
     "cache.max_size",
     "cli.installation_id",
     "connection.provider",
+    "deployments.allow_pickle",
     "enable_internal_features",
     "index.model",
     "local.idle_seconds",

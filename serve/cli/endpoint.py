@@ -53,6 +53,8 @@ def update(args: Namespace, out: Output) -> None:
     if args.file is None:
         data = {**endpoint_document(current), **data}
     file = _read(args, out, data)
+    if file.endpoint.name != current.name:
+        raise UsageError(f"--set name: '{current.name}' keeps its name", hint="create another endpoint")
     changed = file.over(current)
     if args.traffic is not None:
         changed = replace(changed, traffic=_all_of(current, parse_traffic(args.traffic)))

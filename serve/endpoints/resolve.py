@@ -20,6 +20,7 @@ from serve.endpoints.settings_file import settle
 from serve.endpoints.snapshots import Snapshots
 from serve.endpoints.spec import FLOW, LLM, MODEL, SCRIPT
 
+ALLOW_PICKLE = "deployments.allow_pickle"
 _FLOW_FILES = (*DAG_FILES, *FLEX_FILES)
 
 
@@ -35,7 +36,10 @@ class Files:
 
 
 def resolve(file: DeploymentFile, workspace: Workspace, current: Deployment | None = None) -> Deployment:
-    """The deployment to be kept. ``current`` is the one that it replaces: its copies are not made again."""
+    """The deployment to be kept. ``current`` is the one that it replaces: its copies are not made again.
+
+    The user's word that pickles may be loaded is the file's, or that of the setting for all deployments.
+    """
     model = _model(file, workspace, current)
     code, flow = file.code, file.flow
     kind = file.spec.kind
@@ -50,6 +54,7 @@ def resolve(file: DeploymentFile, workspace: Workspace, current: Deployment | No
     spec = replace(
         file.spec,
         kind=kind,
+        allow_pickle=file.spec.allow_pickle or workspace.settings.get(ALLOW_PICKLE) is True,
         model=model.model,
         model_path=model.path,
         model_type=model.type,

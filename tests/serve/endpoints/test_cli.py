@@ -63,6 +63,8 @@ def test_a_script_is_deployed_asked_updated_and_deleted(pf: Pf, project: Path) -
     assert (code, out) == (1, "") and "answered 424" in err and "get-logs -n blue -e factors" in err
     assert "KeyError" in pf("deployment", "get-logs", "-n", "blue", "-e", "factors", "--lines", "50")[1]
 
+    code, _, err = pf("deployment", "update", "-n", "blue", "-e", "factors", "--set", "name=red")
+    assert code == 2 and "keeps its name" in err
     code, _, err = pf("deployment", "delete", "-n", "blue", "-e", "factors", "-y")
     assert code == 1 and "has 100 % of the traffic" in err
     assert pf("endpoint", "update", "-n", "factors", "--traffic", "blue=0")[0] == 0

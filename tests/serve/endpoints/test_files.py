@@ -264,3 +264,11 @@ def test_a_folder_with_a_flow_is_a_flow_and_a_builtin_model_an_llm(store: Endpoi
     assert (ours.kind, ours.code) == (FLOW, flow.code)
     llm = resolve(deployment(f"{_NAMES}model: builtin/intent-mini\n", project), store.workspace).spec
     assert (llm.kind, llm.model, llm.request.timeout) == (LLM, "builtin/intent-mini", 600.0)
+
+
+def test_the_word_for_pickles_is_the_files_or_the_settings(store: EndpointStore, project: Path) -> None:
+    silent, said = f"{_NAMES}{_CODE}", f"{_NAMES}{_CODE}allow_pickle: true\n"
+    assert not resolve(deployment(silent, project), store.workspace).spec.allow_pickle
+    assert resolve(deployment(said, project), store.workspace).spec.allow_pickle
+    store.workspace.settings.set("deployments.allow_pickle", True)
+    assert resolve(deployment(silent, project), store.workspace).spec.allow_pickle

@@ -13,11 +13,18 @@ from catalog.assets import AssetInUseError
 from catalog.registry import Registry
 from catalog.schemas import ModelSpec
 from promptflow.exceptions import UserErrorException, ValidationException
+from promptflow.workspace import Workspace
 from serve.endpoints.errors import EndpointConflictError, EndpointNotFoundError
 from serve.endpoints.records import TOKEN, Deployment, Endpoint
 from serve.endpoints.spec import Collection, Collector, EnvironmentSpec, Probe, RequestSettings, Spec
 from serve.endpoints.store import PRIMARY, EndpointStore
 from serve.endpoints.tokens import is_valid
+
+
+@pytest.fixture
+def store(workspace: Workspace) -> EndpointStore:
+    """Once on SQLite and once on PostgreSQL."""
+    return EndpointStore(workspace)
 
 
 @pytest.fixture
