@@ -8,10 +8,13 @@ import json
 import os
 import signal
 import time
+import weakref
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from promptflow.exceptions import PromptflowException
 from promptflow.workspace.atomic import write_whole
 from serve.bound import members
 from serve.endpoints.spec import Probe, Spec
@@ -22,15 +25,21 @@ from serve.supervisor.decide import Phase
 from serve.supervisor.places import open_log
 
 FAST_POLL = 0.03  # seconds between looks at one that is being started
+LOOK_SECONDS = 1.0  # between looks at one that is well
 DRAIN_SECONDS = 300.0  # that requests in flight have, once their instance is to go
 GRACE_SECONDS = 10.0  # from SIGTERM to SIGKILL
 HUNG_TIMEOUTS = 10  # requests in a row that only ever timed out, and then it is taken for hung
 
 
+_MAKERS = ThreadPoolExecutor(4, thread_name_prefix="environment")  # pip takes minutes: it is not to hold others up
+
+
 @dataclass(frozen=True)
 class Launch:
-    """What a process is started with; ``program`` goes after the interpreter and its options."""
+    """What a process is started with. ``program`` goes after the interpreter, which ``interpreter`` makes first if it
+    has to: it blocks, and is given who is to be told what it does."""
 
+    interpreter: Callable[[Callable[[str], None]], Path]
     program: Sequence[str]
     spec: Spec
     spec_file: Path
@@ -53,7 +62,7 @@ class Child:
         self.exit_code: int | None = None
         self.fault = ""
         self.pid = 0
-        self._told_to_end = False
+        self._told_to_end = self._making = False
         self._doubted = asyncio.Event()
         self._task = asyncio.create_task(self._live())
 
@@ -72,6 +81,8 @@ class Child:
             self._told_to_end = True
             self.instance.close()
             self._doubted.set()
+            if self._making:
+                self._task.cancel()  # its environment may take minutes, and nobody wants it any more
 
     def give_up(self, fault: str) -> None:
         """End it at once because of ``fault``."""
@@ -95,6 +106,8 @@ class Child:
             await self._until_end(process)
         except OSError as error:
             self.fault = f"could not be started: {error.strerror}"
+        except PromptflowException as error:
+            self.fault = f"could not be started: {error}"
         finally:
             self.instance.close()
             if process is not None:
@@ -117,10 +130,15 @@ class Child:
 
     async def _start(self) -> asyncio.subprocess.Process:
         launch = self.launch
-        write_whole(launch.spec_file, json.dumps(launch.spec.to_json()).encode(), mode=0o600)
         log = await asyncio.to_thread(open_log, launch.log)
         try:
+            self._making = True
+            python = await asyncio.get_running_loop().run_in_executor(_MAKERS, launch.interpreter, _writer(log))
+            self._making = False
+            self.started = time.monotonic()
+            write_whole(launch.spec_file, json.dumps(launch.spec.to_json()).encode(), mode=0o600)
             return await asyncio.create_subprocess_exec(
+                str(python),
                 *launch.program,
                 env=dict(launch.environ),
                 stdin=asyncio.subprocess.DEVNULL,
@@ -175,12 +193,11 @@ class Child:
         alive = _Count(b"/", spec.liveness)
         ready = _Count(b"/ready", spec.readiness)
         while not self.draining:
-            await self._pause(min(alive.due, ready.due) - time.monotonic())
+            await self._pause(min(LOOK_SECONDS, min(alive.due, ready.due) - time.monotonic()))
             if self.draining:
                 return
             if self.instance.timeouts >= HUNG_TIMEOUTS:
-                self.fault = f"answered none of {HUNG_TIMEOUTS} requests in time"
-                return
+                return self.give_up(f"answered none of {HUNG_TIMEOUTS} requests in time")
             now = time.monotonic()
             if alive.due <= now and alive.told(await self._answers(alive.path, alive.probe)) is False:
                 self.fault = f"failed {spec.liveness.failure} liveness probes"
@@ -252,6 +269,17 @@ class _Count:
             return None
         self._well, self._row = well, 0
         return well
+
+
+def _writer(log: int) -> Callable[[str], None]:
+    """Writes lines to a log; the descriptor may be closed by the time the last one comes."""
+    own = os.dup(log)
+
+    def say(line: str) -> None:
+        os.write(own, f"{line}\n".encode())
+
+    weakref.finalize(say, os.close, own)
+    return say
 
 
 def _ended_with(code: int) -> str:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import os
-import sys
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -14,6 +14,7 @@ from typing import Any
 
 from serve.endpoints.records import Deployment
 from serve.endpoints.spec import FLOW, LLM, Spec
+from serve.environments.build import Environments
 from serve.gateway.figures import Figures
 from serve.gateway.lane import Lane
 from serve.supervisor import memory
@@ -57,6 +58,7 @@ class Fleet:
     ) -> None:
         self.deployment, self.places, self.numbers = deployment, places, numbers
         self.lifeline, self.figures = lifeline, figures
+        self.environments = Environments(places.home)
         self.lane = Lane(deployment.spec.request)
         self.lane.missed = self._wake
         self.generation = generation_of(deployment.spec)
@@ -161,6 +163,8 @@ class Fleet:
         while self._loads[0][0] < now - STEADY:
             self._loads.popleft()
         recent = max(load for _, load in self._loads)
+        if any(child.phase is Phase.STARTING for child in self.children):
+            self.lane.used = now  # what takes longer to start than it may be idle would never get ready
         idle = now - self.lane.used
         return scale(self.spec, load, recent, idle, self.wanted)
 
@@ -175,11 +179,12 @@ class Fleet:
         number, deployment = self.numbers(), self.deployment
         spec_file, socket = self.places.spec(number), self.places.socket(number)
         program = [
-            sys.executable, "-P", "-m", "serve.supervisor.start", str(self.lifeline), "serve.scorers",
+            "-P", "-m", "serve.supervisor.start", str(self.lifeline), "serve.scorers",
             "--spec", str(spec_file), "--socket", str(socket), "--deployment", deployment.name,
         ]  # fmt: skip
         log = self.places.log(deployment.endpoint, deployment.name, slot)
-        return Launch(program, self.spec, spec_file, socket, log, _environ(deployment, self.places, slot))
+        make = functools.partial(self.environments.make, self.spec.environment)
+        return Launch(make, program, self.spec, spec_file, socket, log, _environ(deployment, self.places, slot))
 
     def _bury(self) -> None:
         """Take note of those that have ended."""
