@@ -157,7 +157,7 @@ def check(flags: Mapping[str, Any]) -> None:
         if not NAME.fullmatch(name):
             raise ValidationException(f"'{name}' is no flag of vLLM.", hint="--option max_num_seqs=64")
         if name.replace("-", "_") in OURS:
-            raise ValidationException(f"vLLM's '{name}' is not set by hand here.", hint="see docs/engines.md, vllm")
+            raise ValidationException(f"vLLM's '{name}' is not set by hand here.", hint="docs/vllm.md says which are")
 
 
 def command_line(flags: Mapping[str, Any]) -> list[str]:

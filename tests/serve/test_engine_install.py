@@ -206,7 +206,7 @@ H100 = (13, 0)
         (H100, (3, 12), "2.11.0+cu130", "", ("0.26.0", "2.11.0")),
         (H100, (3, 14), "2.14.0", "", ("0.33.0", "2.14.0")),
         (H100, (3, 12), "2.99.0", "", ("0.32.0", "2.13.0")),  # no release takes it
-        ((12, 4), (3, 11), "", "", ("0.19.1", "2.10.0")),
+        ((12, 9), (3, 11), "", "", ("0.19.1", "2.10.0")),
         ((12, 8), (3, 13), "2.13.0", "", ("0.19.1", "2.10.0")),  # the driver does not run what the torch was built for
         (H100, (3, 12), "", "0.26.0", ("0.26.0", "2.11.0")),
         (H100, (3, 12), "", "0.34.1", ("0.34.1", "")),  # not known here: pip finds out
@@ -224,7 +224,7 @@ def test_the_release_goes_with_driver_torch_and_python(
     ("cuda", "python", "version", "why"),
     [
         (None, (3, 12), "", "no NVIDIA GPU"),
-        ((11, 8), (3, 12), "", "No release of vLLM that is known here runs on CUDA 11.8"),
+        ((12, 4), (3, 12), "", "No release of vLLM that is known here runs on CUDA 12.4"),
         (H100, (3, 15), "", "Python 3.15"),
         ((12, 8), (3, 12), "0.32.0", "needs a driver for CUDA 13.0, this one is for 12.8"),
         (H100, (3, 14), "0.19.1", "does not run on Python 3.14"),
