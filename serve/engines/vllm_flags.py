@@ -21,6 +21,7 @@ from serve.engines.json_file import read_json
 RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # that vLLM has kernels for; an adapter of rank 4 takes the room of 8
 SLOTS = 4  # adapters in one batch, where nobody says
 CPU_SHARE, CPU_MOST = 0.25, 16  # of the free memory, and GiB, for the KV cache of a model on the processor
+CPU_ROWS = 256  # requests at once, where nobody says
 NAME = re.compile(r"[a-z][a-z0-9_-]*")
 # Ours to say: where it listens, what it is called, and that no code of a model runs.
 OURS = frozenset({
@@ -126,11 +127,14 @@ def _on_cpu(seen: Fit, machine: Machine, asked: Asked) -> Start:
     cache = max(1, min(CPU_MOST, int(CPU_SHARE * machine.available / GIB)))
     room = int(0.9 * cache * GIB / seen.cache_per_token) if seen.cache_per_token else TYPICAL
     length = asked.context or min(seen.context or TYPICAL, TYPICAL, room)
+    if seen.cache_per_token:  # no more than all requests at their longest take
+        used = (asked.concurrency or CPU_ROWS) * length * seen.cache_per_token
+        cache = min(cache, max(1, -(-used // GIB)))
     whole = "F32" in seen.weights.numbers and len(seen.weights.numbers) == 1
     flags = {
         "dtype": "float32" if whole else "bfloat16",
         "max_model_len": length,
-        "max_num_seqs": asked.concurrency or None,
+        "max_num_seqs": asked.concurrency or CPU_ROWS,
         "enforce_eager": True,
     }
     return Start(flags, {"VLLM_CPU_KVCACHE_SPACE": str(cache)}, seen.weights.stored)

@@ -153,7 +153,7 @@ def test_it_is_started_alone_offline_and_with_its_key_in_secret(model: Path, mon
         assert words[1:4] == ["-P", "-m", "vllm.entrypoints.openai.api_server"]
         assert {f"--model={model}", "--served-model-name=m", "--seed=3", "--runner=generate"} <= set(words)
         assert not any("trust" in word or "--host" in word for word in words)
-        wanted = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "HF_HUB_OFFLINE": "1", "VLLM_CPU_KVCACHE_SPACE": "5"}
+        wanted = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "HF_HUB_OFFLINE": "1", "VLLM_CPU_KVCACHE_SPACE": "1"}
         assert wanted.items() <= environ.items()
         assert "PYTHONPATH" not in environ and not [name for name in environ if name.startswith("PF_")]
         assert "VLLM_SERVER_DEV_MODE" not in environ

@@ -75,9 +75,15 @@ def test_on_a_gpu_the_fit_is_the_command_line(models: Path) -> None:
     assert start.environ == {} and start.weights > 200_000
 
 
-def test_without_a_gpu_the_cache_is_a_part_of_the_memory(models: Path) -> None:
+def test_without_a_gpu_the_cache_is_a_part_of_the_memory(models: Path, tmp_path: Path) -> None:
+    folder = tiny_models.decoder(tmp_path / "deep", layers=96, context=65536)
+    start = start_for(folder, "generate", False, NO_GPU, Asked())
+    assert start.environ == {"VLLM_CPU_KVCACHE_SPACE": "5"} and start.flags["max_model_len"] == 8192
+
+
+def test_without_a_gpu_a_small_model_gets_what_it_can_use(models: Path) -> None:
     start = start_for(models / "llama", "generate", False, NO_GPU, Asked(sleep=True))
-    assert start.environ == {"VLLM_CPU_KVCACHE_SPACE": "5"}
+    assert start.environ == {"VLLM_CPU_KVCACHE_SPACE": "1"}  # it has no use for more
     assert start.flags["dtype"] == "float32" and start.flags["max_model_len"] == tiny_models.CONTEXT
     assert start.flags["enforce_eager"] is True
     assert "enable_sleep_mode" not in start.flags and "enable_lora" not in start.flags
