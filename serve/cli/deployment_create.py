@@ -45,15 +45,13 @@ def update(args: Namespace, out: Output) -> None:
     store = open_store()
     data, marks = _loaded(args)
     data = {**data, **_flags(args)}
-    current = store.deployment(*_which(data))
+    current = store.deployment(*_which({**data, **(args.overrides or {})}))
     shown = deployment_document(current)
     if not args.file:
         marks = None
     # Paths of the file are relative to it; those of what is there are not relative at all.
     merged = {**shown, **_exclusive(data)}
     file = _read(apply(merged, args.overrides, known=KEYS), _folder(args), marks, out)
-    if (file.endpoint, file.name) != (current.endpoint, current.name):
-        raise UsageError(f"--set: '{current.endpoint}/{current.name}' keeps its name", hint="create another deployment")
     _keep(store, resolve(file, store.workspace, current), args, out)
 
 

@@ -32,6 +32,8 @@ class InvokeError(UserErrorException):
 def run(args: Namespace, out: Output) -> None:
     store = open_store()
     body = _body(args.request_file)
+    if args.local and not args.deployment_name:
+        args.deployment_name = _only(store, args.name)
     targets = _targets(store, args.name, args.deployment_name)
     fresh = find(store.workspace.home) is None
     beacon = ensure_server(store.workspace, out)
@@ -46,6 +48,12 @@ def run(args: Namespace, out: Output) -> None:
     if args.deployment_name:
         headers[DEPLOYMENT_HEADER] = args.deployment_name
     _send(beacon, f"/endpoints/{quote(args.name)}/{args.path.lstrip('/')}", body, headers, args, out)
+
+
+def _only(store: EndpointStore, name: str) -> str | None:
+    """Local endpoints of the cloud's have no traffic rules: their one deployment answers."""
+    names = [one.name for one in store.deployments(name)]
+    return names[0] if len(names) == 1 and not any(store.get(name).traffic.values()) else None
 
 
 def _targets(store: EndpointStore, name: str, deployment: str | None) -> list[str]:

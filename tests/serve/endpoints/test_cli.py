@@ -64,7 +64,7 @@ def test_a_script_is_deployed_asked_updated_and_deleted(pf: Pf, project: Path) -
     assert "KeyError" in pf("deployment", "get-logs", "-n", "blue", "-e", "factors", "--lines", "50")[1]
 
     code, _, err = pf("deployment", "update", "-n", "blue", "-e", "factors", "--set", "name=red")
-    assert code == 2 and "keeps its name" in err
+    assert code == 1 and "has no deployment 'red'" in err
     code, _, err = pf("deployment", "delete", "-n", "blue", "-e", "factors", "-y")
     assert code == 1 and "has 100 % of the traffic" in err
     assert pf("endpoint", "update", "-n", "factors", "--traffic", "blue=0")[0] == 0
@@ -130,6 +130,7 @@ def test_what_does_not_start_says_why_and_gets_no_traffic(pf: Pf, project: Path)
     assert "factors/blue failed" in err and "no weights here" in err and "get-logs -n blue -e factors" in err
     code, out, _ = pf("deployment", "show", "-n", "blue", "-e", "factors")
     assert json.loads(out)["provisioning_state"] == "Failed" and json.loads(out)["traffic"] == 0
+    assert pf("endpoint", "update", "-n", "factors", "--set", "name=others")[0] == 2
     code, _, err = pf("endpoint", "invoke", "-n", "factors", "-r", "request.json")
     assert code == 1 and "No deployment of 'factors' gets traffic (there is blue)" in err
 
@@ -141,6 +142,12 @@ def test_a_stopped_server_comes_back_with_all_that_there_was(pf: Pf, opened: Wor
     assert json.loads(pf("endpoint", "show", "-n", "factors")[1])["provisioning_state"] == "Stopped"
     code, out, err = pf("endpoint", "invoke", "-n", "factors", "-r", "request.json")
     assert (code, out) == (0, "[3.0,6.0]\n") and "started the server" in err
+
+
+def test_local_asks_the_only_deployment(pf: Pf) -> None:
+    pf("endpoint", "create", "--local", "-f", "endpoint.yml")
+    pf("deployment", "create", "--local", "-f", "blue.yml")
+    assert pf("endpoint", "invoke", "--local", "-n", "factors", "-r", "request.json")[:2] == (0, "[3.0,6.0]\n")
 
 
 def test_errors_of_the_command_line(pf: Pf, store: EndpointStore) -> None:

@@ -120,6 +120,24 @@ def run(request):
         assert answer.json() == {"image": "bytes", "name": "n"}
 
 
+def test_several_files_of_one_name_and_an_answer_of_another_type(spec, tmp_path):
+    text = """
+from azureml.contrib.services.aml_request import rawhttp
+from azureml.contrib.services.aml_response import AMLResponse
+
+@rawhttp
+def run(request):
+    answer = AMLResponse(b"+".join(f.stream.read() for f in request.files.getlist("f[]")), 200)
+    answer.mimetype = "image/jpg"
+    assert request.args.getlist("n") == ["1", "2"] and request.form.getlist("none") == []
+    return answer
+"""
+    with worker(tmp_path / "w", spec(text)) as blue:
+        files = [("f[]", ("a.png", b"one")), ("f[]", ("b.png", b"two"))]
+        answer = blue.http.post("/score?n=1&n=2", files=files)
+        assert (answer.text, answer.headers["content-type"]) == ("one+two", "image/jpg")
+
+
 def test_requests_at_once_are_as_many_as_the_deployment_allows(spec, tmp_path):
     text = """
 import threading

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 import json as _json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from email.parser import BytesParser
 from email.policy import HTTP
-from typing import Any
-from urllib.parse import parse_qs, parse_qsl
+from typing import Any, TypeVar
+from urllib.parse import parse_qsl
+
+T = TypeVar("T")
 
 
 def rawhttp(run: Callable[..., Any]) -> Callable[..., Any]:
@@ -46,6 +48,20 @@ class _Headers(dict[str, str]):
         return super().get(name.lower(), default)
 
 
+class Several(dict[str, T]):
+    """Values by name: the first of each, and all of them by `getlist`."""
+
+    def __init__(self, pairs: Iterable[tuple[str, T]]) -> None:
+        super().__init__()
+        self._all: dict[str, list[T]] = {}
+        for name, value in pairs:
+            self._all.setdefault(name, []).append(value)
+            self.setdefault(name, value)
+
+    def getlist(self, name: str) -> list[T]:
+        return [*self._all.get(name, ())]
+
+
 class AMLRequest:
     """The parts of Flask's request that scripts use."""
 
@@ -54,11 +70,11 @@ class AMLRequest:
         self.headers = _Headers(call.headers)
         self.full_path = f"{call.path}?{call.query}"
         self.url = f"http://{self.headers.get('host', 'localhost')}{self.full_path if call.query else call.path}"
-        self.args = dict(parse_qsl(call.query, keep_blank_values=True))
+        self.args = Several(parse_qsl(call.query, keep_blank_values=True))
         self.query_string = call.query.encode()
         self.data: bytes = call.body
         self.content_type = self.headers.get("content-type", "")
-        self._parts: dict[str, tuple[bytes, str | None, str]] | None = None
+        self._parts: list[tuple[str, bytes, str | None, str]] | None = None
 
     def get_data(self, cache: bool = True, as_text: bool = False, parse_form_data: bool = False) -> bytes | str:
         return self.data.decode() if as_text else self.data
@@ -76,25 +92,26 @@ class AMLRequest:
             raise
 
     @property
-    def form(self) -> dict[str, str]:
+    def form(self) -> Several[str]:
         if self.content_type.startswith("application/x-www-form-urlencoded"):
-            return {name: values[0] for name, values in parse_qs(self.data.decode(), True).items()}
-        return {name: data.decode() for name, (data, filename, _) in self._form().items() if filename is None}
+            return Several(parse_qsl(self.data.decode(), keep_blank_values=True))
+        return Several((name, data.decode()) for name, data, filename, _ in self._form() if filename is None)
 
     @property
-    def files(self) -> dict[str, FileStorage]:
-        parts = self._form().items()
-        return {
-            name: FileStorage(data, filename, kind) for name, (data, filename, kind) in parts if filename is not None
-        }
+    def files(self) -> Several[FileStorage]:
+        return Several(
+            (name, FileStorage(data, filename, kind))
+            for name, data, filename, kind in self._form()
+            if filename is not None
+        )
 
-    def _form(self) -> dict[str, tuple[bytes, str | None, str]]:
+    def _form(self) -> list[tuple[str, bytes, str | None, str]]:
         if self._parts is None:
-            self._parts = {}
+            self._parts = []
             if self.content_type.startswith("multipart/form-data"):
                 head = b"Content-Type: " + self.content_type.encode("latin-1") + b"\r\n\r\n"
                 for part in BytesParser(policy=HTTP).parsebytes(head + self.data).iter_parts():
                     name = str(part.get_param("name", header="content-disposition"))
                     data = bytes(part.get_payload(decode=True) or b"")
-                    self._parts[name] = (data, part.get_filename(), part.get_content_type())
+                    self._parts.append((name, data, part.get_filename(), part.get_content_type()))
         return self._parts

@@ -25,6 +25,14 @@ class AMLResponse:
     def get_data(self) -> bytes:
         return self._data
 
+    @property
+    def mimetype(self) -> str:
+        return self.headers["content-type"].partition(";")[0]
+
+    @mimetype.setter
+    def mimetype(self, value: str) -> None:
+        self.headers["content-type"] = value
+
     @staticmethod
     def _bytes(message: Any) -> bytes:
         if isinstance(message, bytes):
