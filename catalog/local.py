@@ -91,12 +91,12 @@ class LocalModels:
         """Every revision of every model, by name."""
         if not self.folder.is_dir():
             return []
-        found = [model for repo in sorted(self.folder.glob(PREFIX + "*")) for model in _revisions(repo)]
+        found = [model for repo in sorted(self.folder.glob(PREFIX + "*")) for model in revisions_of(repo)]
         return sorted(found, key=lambda model: (model.id.lower(), model.sha))
 
     def revisions(self, id: str) -> Sequence[LocalModel]:
         """The revisions of one model that are here, newest first."""
-        return sorted(_revisions(self.repo(id)), key=lambda model: -model.updated)
+        return sorted(revisions_of(self.repo(id)), key=lambda model: -model.updated)
 
     def get(self, id: str, revision: str | None = None) -> LocalModel:
         """A branch, tag, commit or the beginning of one; without it ``main``, else the newest. Else NotPulledError."""
@@ -130,7 +130,8 @@ class LocalModels:
         return sum(_unlink(repo / "blobs" / blob) for blob in {f.blob for f in model.files} - kept if blob)
 
 
-def _revisions(repo: Path) -> Iterator[LocalModel]:
+def revisions_of(repo: Path) -> Iterator[LocalModel]:
+    """The revisions in a folder of the cache."""
     snapshots = repo / "snapshots"
     if not snapshots.is_dir():
         return

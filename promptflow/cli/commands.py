@@ -72,6 +72,7 @@ COMMANDS: dict[str, Group | Verb] = {
             "pull": Verb("catalog.cli.pull:PULL", "Pull a model to this machine."),
             "list": Verb("catalog.cli.list:LIST", "List the models in the cache of this machine."),
             "remove": Verb("catalog.cli.remove:REMOVE", "Remove a pulled model."),
+            "prune": Verb("catalog.cli.prune:PRUNE", "Delete files of models that nothing needs."),
             "verify": Verb("catalog.cli.verify:VERIFY", "Hash the files of pulled models."),
             "fit": Verb("catalog.cli.fit:FIT", "Tell whether models would run on this machine, and how."),
             "compare": Verb("catalog.cli.compare:COMPARE", "Put models side by side."),
