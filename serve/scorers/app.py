@@ -24,7 +24,7 @@ class ScorerApp:
 
     def __init__(self, scorer: Scorer, at_once: int = 1) -> None:
         self.scorer = scorer
-        self._threads = ThreadPoolExecutor(at_once, thread_name_prefix="score")
+        self.threads = ThreadPoolExecutor(at_once, thread_name_prefix="score")
 
     def prepare(self) -> None:
         self.scorer.load()
@@ -40,7 +40,7 @@ class ScorerApp:
         except ConnectionResetError:
             return
         except Exception as error:
-            answer = self._failure(error)
+            answer = self._failure(error, scope["path"])
         start = [(b"content-type", answer.media.encode()), (b"content-length", str(len(answer.body)).encode())]
         start += [(name.encode("latin-1"), text.encode("latin-1")) for name, text in answer.headers.items()]
         await send({"type": "http.response.start", "status": answer.status, "headers": start})
@@ -53,10 +53,14 @@ class ScorerApp:
         if path == "/swagger.json":
             version = 2 if b"version=2" in scope["query_string"] else 3
             return Answer(to_json(self.scorer.swagger(version)))
-        call = await _call(scope, receive)
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self.scorer.answer, call)
+        return await self._scored(await _call(scope, receive))
 
-    def _failure(self, error: Exception) -> Answer:
+    async def _scored(self, call: Call) -> Answer:
+        return await asyncio.get_running_loop().run_in_executor(self.threads, self.scorer.answer, call)
+
+    def _failure(self, error: Exception, path: str) -> Answer:
+        if isinstance(error, InputError) and path.startswith("/v2/"):
+            return Answer(to_json({"error": str(error)}), 400)  # the words of the Open Inference Protocol
         if isinstance(error, InputError):
             return _error(400, "BadArgument", f"{error} ({error.hint})" if error.hint else str(error))
         if isinstance(error, ModelError):
@@ -69,7 +73,7 @@ class ScorerApp:
         return _error(500, "SystemError", f"{type(error).__name__}: {error}", FAILED)
 
     async def close(self) -> None:
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self.threads.shutdown(wait=False, cancel_futures=True)
 
 
 async def _call(scope: Mapping[str, Any], receive: Any) -> Call:

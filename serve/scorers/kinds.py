@@ -35,12 +35,15 @@ def application(spec: Spec, deployment: str) -> Application:
         assert spec.code is not None
         return ScorerApp(ScriptScorer(spec.code, spec.scoring_script), spec.request.concurrency)
     if spec.kind == MODEL:
+        from serve.scorers.batched import BatchedApp
+        from serve.scorers.batching import Batching
         from serve.scorers.model import ModelScorer
         from serve.scorers.models.base import Loading
 
         assert spec.model_path is not None
         scorer = ModelScorer(deployment or "model", Loading(spec.model_path, spec.allow_pickle, spec.options))
-        return ScorerApp(scorer, spec.request.concurrency)
+        batching = Batching.of(spec.options)
+        return BatchedApp(scorer, batching) if batching else ScorerApp(scorer, spec.request.concurrency)
     if spec.kind == FLOW:
         return _Flow(spec)
     if spec.kind == LLM:

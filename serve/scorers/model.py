@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from serve.scorers.answers import to_json
@@ -19,6 +20,14 @@ _V2 = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?(/infer|/ready)?")
 _V1 = re.compile(r"/v1/models/([^/:]+)(:predict)?")
 
 
+@dataclass(frozen=True, slots=True)
+class Read:
+    """A request that was read: what the model is to be asked, and how its outputs become the answer."""
+
+    inputs: Inputs
+    write: Callable[[Any], Answer]
+
+
 class ModelScorer(Scorer):
     """``name`` is what it is called where a protocol tells; whatever name a request has in its path is taken."""
 
@@ -30,16 +39,35 @@ class ModelScorer(Scorer):
         self._model = open_model(self._loading)
 
     def answer(self, call: Call) -> Answer:
+        read = self.read(call)
+        return read if isinstance(read, Answer) else read.write(self.predict(read.inputs))
+
+    def read(self, call: Call) -> Read | Answer:
+        """What the model is to be asked, or the answer to what it need not be asked for."""
         path = call.path
         if path == "/score":
-            return azure.write(self._predicted(azure.read(call)))
+            return Read(azure.read(call), azure.write)
         if path == "/invocations":
-            return mlflow.write(self._predicted(mlflow.read(call)))
+            return Read(mlflow.read(call), mlflow.write)
+        if (found := _V1.fullmatch(path)) and found[2]:
+            return Read(kserve.read(call), kserve.write)
         if found := _V2.fullmatch(path):
             return self._two(call, found[1], found[2] or "1", found[3] or "")
-        if found := _V1.fullmatch(path):
-            return self._one(call, found[1], found[2] or "")
         return self._told(path)
+
+    def predict(self, inputs: Inputs) -> Any:
+        assert self._model is not None
+        try:
+            return self._model.predict(inputs)
+        except (InputError, ModelError):
+            raise
+        except Exception as error:
+            raise failed(error, "predict()") from error
+
+    def array(self, inputs: Inputs) -> Any:
+        """The inputs as the one array that batches are made of. InputError where they are more than that."""
+        fields = self._signature.inputs
+        return inputs.array([field.name for field in fields] if len(fields) > 1 else ())
 
     def swagger(self, version: int) -> dict[str, Any]:
         columns = [field.name for field in self._signature.inputs]
@@ -52,33 +80,17 @@ class ModelScorer(Scorer):
         assert self._model is not None
         return self._model.signature
 
-    def _predicted(self, inputs: Inputs) -> Any:
-        assert self._model is not None
-        try:
-            return self._model.predict(inputs)
-        except (InputError, ModelError):
-            raise
-        except Exception as error:
-            raise failed(error, "predict()") from error
-
-    def _two(self, call: Call, name: str, version: str, verb: str) -> Answer:
-        try:
-            if verb == "/infer":
-                outputs = named(self._predicted(oip.read(call)))
-                return oip.write(call, outputs, name, version)
-        except InputError as error:
-            return oip.refusal(400, str(error))
+    def _two(self, call: Call, name: str, version: str, verb: str) -> Read | Answer:
+        if verb == "/infer":
+            return Read(oip.read(call), lambda outputs: oip.write(call, named(outputs), name, version))
         if verb == "/ready":
             return Answer(to_json({"name": name, "ready": True}))
         told = {"inputs": _fields(self._signature.inputs), "outputs": _fields(self._signature.outputs)}
         return Answer(to_json({"name": name, "versions": [version], "platform": self._signature.platform, **told}))
 
-    def _one(self, call: Call, name: str, verb: str) -> Answer:
-        if verb:
-            return kserve.write(self._predicted(kserve.read(call)))
-        return Answer(to_json({"name": name, "ready": True}))
-
     def _told(self, path: str) -> Answer:
+        if found := _V1.fullmatch(path):
+            return Answer(to_json({"name": found[1], "ready": True}))
         known: dict[str, Callable[[], Answer]] = {
             "/ping": lambda: Answer(b"\n"),
             "/health": lambda: Answer(b"\n"),

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
-import orjson
 
 from serve.scorers.answers import to_json
 from serve.scorers.base import Answer, Call, InputError
@@ -74,11 +73,6 @@ def write(call: Call, outputs: Mapping[str, np.ndarray], model: str, version: st
     if not blobs:
         return Answer(head)
     return Answer(b"".join([head, *blobs]), 200, BINARY, {LENGTH: str(len(head))})
-
-
-def refusal(status: int, message: str) -> Answer:
-    """An error in the words of this protocol."""
-    return Answer(orjson.dumps({"error": message}), status)
 
 
 def _split(call: Call) -> tuple[bytes, bytes]:
