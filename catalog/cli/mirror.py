@@ -39,6 +39,7 @@ def mirror(args: Namespace, out: Output) -> int:
 
             def ready() -> None:
                 out.result({"url": url, "pid": os.getpid(), **_served(workspace), "tokens": len(tokens)})
+                out.stdout.flush()  # whoever started this waits for it
                 out.hint(f"HF_ENDPOINT={url} hf download ID; Ctrl-C stops it")
 
             serve(workspace, listener, ready, args.allow_host)

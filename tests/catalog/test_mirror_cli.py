@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -32,7 +33,8 @@ def pf(capsys: pytest.CaptureFixture[str]) -> Any:
 def start(*words: str) -> tuple[subprocess.Popen[str], dict[str, Any]]:
     """A mirror in a process of its own, and what it prints when it answers."""
     command = [sys.executable, "-m", "promptflow", "catalog", "mirror", "--port", "0", "-o", "jsonl", *words]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None
     line = process.stdout.readline()
     assert line, process.communicate()
