@@ -30,6 +30,12 @@ NOT_PYTHON = frozenset({
 })  # fmt: skip
 # Azure's servers: an instance of ours is in their place
 SERVERS = frozenset({"azureml-defaults", "azureml-inference-server-http", "azureml-sdk", "azureml-core"})
+# Built for NumPy 1 before these versions, which their metadata on PyPI does not say, and conda's does
+BEFORE_NUMPY_2 = {
+    "scikit-learn": (1, 4, 2), "pandas": (2, 2, 2), "scipy": (1, 13), "pyarrow": (16,), "torch": (2, 3), "h5py": (3, 11),
+    "matplotlib": (3, 8, 4), "numba": (0, 60), "tensorflow": (2, 18), "opencv-python-headless": (4, 10), "shap": (0, 46),
+}  # fmt: skip
+_PINNED = re.compile(r"(?P<name>[A-Za-z0-9_.-]+)\s*(?:\[[^]]*\])?\s*==\s*(?P<version>[0-9.]+)")
 
 
 @dataclass(frozen=True)
@@ -69,8 +75,24 @@ def kept(lines: Sequence[str], python: str = "", notes: Sequence[str] = ()) -> P
     """Without the servers whose place is taken."""
     good = [line for line in lines if line.strip() and not line.lstrip().startswith("#")]
     own = [line for line in good if _name(line) in SERVERS]
+    if old := _of_numpy_1(good):
+        good.append("numpy<2")
+        notes = (*notes, f"numpy<2, as {old} was built for it")
     said = [f"{line.strip()} is left out: instances here have a server of their own" for line in own]
     return Packages(tuple(line for line in good if line not in own), python, (*notes, *said))
+
+
+def _of_numpy_1(lines: Sequence[str]) -> str:
+    """The first package that needs NumPy 1, unless NumPy's version is given."""
+    pins = [pin for line in lines if (pin := _PINNED.match(line.strip()))]
+    if any(_name(line) == "numpy" and line.strip() != "numpy" for line in lines):
+        return ""
+    old = (pin for pin in pins if _version(pin["version"]) < BEFORE_NUMPY_2.get(_name(pin["name"]), ()))
+    return next((pin[0].rstrip(".") for pin in old), "")
+
+
+def _version(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.strip(".").split(".") if part)
 
 
 def _parts(entry: str, where: str) -> tuple[str, str]:

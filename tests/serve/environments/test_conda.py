@@ -47,6 +47,21 @@ def test_a_whole_file():
     assert "azureml-defaults==1.2 is left out" in packages.notes[0]
 
 
+@pytest.mark.parametrize(
+    ("lines", "bounded"),
+    [
+        (["scikit-learn=1.2.2", "numpy"], True),
+        (["pandas=2.0"], True),
+        (["scikit-learn=1.5", "numpy"], False),
+        (["scikit-learn=1.2.2", "numpy=1.26"], False),
+        (["scikit-learn"], False),
+    ],
+)
+def test_packages_of_numpy_1_do_not_get_numpy_2(lines, bounded):
+    packages = from_conda({"dependencies": lines})
+    assert ("numpy<2" in packages.requirements) is bounded and bool(packages.notes) is bounded
+
+
 def test_what_pip_cannot_bring_is_named():
     with pytest.raises(ValidationException, match="'cudatoolkit', which is no Python package"):
         from_conda({"dependencies": ["cudatoolkit=11.8"]})
