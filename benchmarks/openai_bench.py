@@ -218,7 +218,7 @@ def behind_http(tokens: int, repetitions: int) -> None:
     from benchmarks.engine_bench import bare_manager, made, rated  # torch
 
     with tempfile.TemporaryDirectory() as place:
-        folder = made(Path(place) / "model", 256, 4)
+        folder = made(Path(place) / "model", 256, 4, 493)
         prompts = [f"{number} The quick brown fox jumps over the lazy dog and " for number in range(AT_ONCE)]
         bare = bare_manager(folder, prompts, tokens)
         bodies = [
