@@ -27,7 +27,7 @@ COMMANDS: dict[str, Group | Verb] = {
             "save": Verb("promptflow.cli.flow:SAVE", "Save a function or a class as a flex flow."),
             "test": Verb("promptflow.cli.flow_test:TEST", "Run a flow, or one node of it, on one set of inputs."),
             "serve": Verb("promptflow.cli.flow_serve:SERVE", "Serve a flow over HTTP."),
-            "build": Verb("promptflow.cli.flow:BUILD", "Build an image of a flow (not in this release)."),
+            "build": Verb("promptflow.cli.flow_build:BUILD", "Write a folder to serve a flow from."),
             "validate": Verb("promptflow.cli.flow:VALIDATE", "Check a flow file and list every error in it."),
         },
     ),
@@ -51,7 +51,7 @@ COMMANDS: dict[str, Group | Verb] = {
             "archive": Verb("promptflow.cli.run:ARCHIVE", "Hide a run from lists."),
             "restore": Verb("promptflow.cli.run:RESTORE", "Bring an archived run back."),
             "delete": Verb("promptflow.cli.run:DELETE", "Delete a run and its files for good."),
-            "build": Verb("promptflow.cli.flow:BUILD", "Build an image of a run's flow (not in this release)."),
+            "build": Verb("promptflow.cli.flow_build:RUN_BUILD", "Write a folder to serve the flow of a run from."),
         },
     ),
     "connection": Group(

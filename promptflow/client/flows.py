@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from promptflow.client.testing import read_inputs, test_flow
-from promptflow.exceptions import NotSupported
 from promptflow.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -90,6 +89,24 @@ class FlowOperations:
             sample=sample,
         )
 
-    def build(self, flow: str | PathLike[str], *, output: str | PathLike[str], **kwargs: Any) -> None:
-        """Export a flow as a container or an application."""
-        raise NotSupported("Building a flow into a container is not available yet.")
+    def build(
+        self,
+        flow: str | PathLike[str],
+        *,
+        output: str | PathLike[str],
+        format: str = "docker",
+        variant: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Write a folder to serve the flow from: ``docker``, or with manifests for ``kubernetes`` or ``kserve``."""
+        from promptflow.serving.export.build import build_flow
+
+        build_flow(
+            Path(flow),
+            Path(output),
+            format=format,
+            variant=variant,
+            image=kwargs.get("image", ""),
+            flow_only=kwargs.get("flow_only", False),
+            workspace=self._workspace,
+        )

@@ -47,7 +47,7 @@ class ServedFlow:
 
 def load(options: ServeOptions, environ: Mapping[str, str] = os.environ) -> ServedFlow:
     """Load what the options name. Raises a user error that says what is wrong with the flow."""
-    file = _flow_file(Path(options.source))
+    file = flow_file(Path(options.source))
     workspace = Workspace.open()
     executor = load_executor(
         file,
@@ -74,7 +74,7 @@ def load(options: ServeOptions, environ: Mapping[str, str] = os.environ) -> Serv
     )
 
 
-def _flow_file(source: Path) -> Path:
+def flow_file(source: Path) -> Path:
     """The flow's file: of a folder with a flow, with one prompty, or with an MLflow model that holds a flow."""
     if not source.is_dir():
         return find_flow_file(source)

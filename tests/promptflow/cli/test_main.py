@@ -72,10 +72,3 @@ def test_upgrade_only_says_how(pf: Pf) -> None:
     code, out, err = pf("upgrade", "-y")
     assert code == 0
     assert out.strip().endswith("-m pip install --upgrade promptflow")
-
-
-@pytest.mark.parametrize("words", [["flow", "serve", "--source", "f"], ["flow", "build", "--source", "f", "-o", "out"]])
-def test_what_is_not_in_this_release_says_so(pf: Pf, words: list[str]) -> None:
-    code, out, err = pf(*words)
-    assert code == 1
-    assert "is not part of this release" in err

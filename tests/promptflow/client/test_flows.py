@@ -5,7 +5,7 @@ import pytest
 import yaml
 
 from promptflow.client import load_flow
-from promptflow.exceptions import NotSupported, UserErrorException
+from promptflow.exceptions import UserErrorException
 from tests.promptflow import flowkit
 
 CODE = """
@@ -125,9 +125,10 @@ def test_a_tool_that_cannot_be_loaded_is_found(client, echo):
     assert "not_installed_anywhere" in next(iter(client.flows.validate(echo).error_messages.values()))
 
 
-def test_building_is_not_there_yet(client, echo):
-    with pytest.raises(NotSupported):
-        client.flows.build(echo, output="out")
+def test_a_flow_is_built_from_python_too(client, echo, tmp_path):
+    client.flows.build(echo, output=tmp_path / "out", format="kserve")
+    assert (tmp_path / "out" / "flow" / "flow.dag.yaml").exists()
+    assert (tmp_path / "out" / "kserve" / "inference-service.yaml").exists()
 
 
 def test_tools_are_listed(client, echo):

@@ -1,0 +1,109 @@
+"""The files around a flow that make it a container, and a folder that starts without one."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+
+PORT = 8080
+USER = 10001  # a number, so that Kubernetes can tell that it is not root
+PYTHON_IMAGE = f"python:{sys.version_info.major}.{sys.version_info.minor}-slim"
+
+START = """\
+#!/bin/sh
+# Serves the flow beside this file, in a container or not.
+cd "$(dirname "$0")" || exit 1
+exec "${PYTHON:-python}" -m promptflow.serving .
+"""
+IGNORED = "**/__pycache__\n**/.env\n**/.promptflow\n.git\nkubernetes\nkserve\n"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What the files say. ``image`` is the base, ``setup`` a script of the flow that is run when the image is made."""
+
+    name: str
+    variables: tuple[str, ...]
+    image: str = ""
+    setup: str = ""
+    has_wheels: bool = False
+
+
+def dockerfile(recipe: Recipe) -> str:
+    wheels = "COPY wheels/ wheels/\n" if recipe.has_wheels else ""
+    find = " --find-links wheels" if recipe.has_wheels else ""
+    setup = f"RUN sh flow/{recipe.setup}\n" if recipe.setup else ""
+    check = f"import urllib.request as u; u.urlopen('http://127.0.0.1:{PORT}/health', timeout=4)"
+    return (
+        "# syntax=docker/dockerfile:1\n"
+        f"FROM {recipe.image or PYTHON_IMAGE}\n\n"
+        "ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PIP_NO_CACHE_DIR=1 \\\n"
+        f"    PF_HOME_DIRECTORY=/tmp/promptflow PF_SERVING_HOST=0.0.0.0 PF_SERVING_PORT={PORT}\n"
+        "WORKDIR /app\n\n"
+        "# the packages first: they change more seldom than the flow\n"
+        f"COPY requirements.lock ./\n{wheels}"
+        f"RUN python -m pip install{find} -r requirements.lock\n\n"
+        f"COPY flow/ flow/\n{setup}"
+        "COPY connections/ connections/\n"
+        "COPY settings.json start.sh ./\n\n"
+        f"RUN useradd --system --uid {USER} --create-home flow\n"
+        f"USER {USER}\n"
+        f"EXPOSE {PORT}\n"
+        "HEALTHCHECK --interval=30s --timeout=5s --start-period=60s --retries=3 \\\n"
+        f'    CMD ["python", "-c", "{check}"]\n'
+        'CMD ["sh", "start.sh"]\n'
+    )
+
+
+def settings(recipe: Recipe) -> str:
+    """The variables that the connections read, with no values."""
+    return json.dumps(dict.fromkeys(recipe.variables, ""), indent=2) + "\n"
+
+
+def readme(recipe: Recipe, manifests: str = "") -> str:
+    given = "".join(f" -e {name}" for name in recipe.variables)
+    exports = "".join(f"export {name}=...\n" for name in recipe.variables)
+    needed = (
+        "It reads these environment variables, which hold the secrets of its connections: "
+        + ", ".join(f"`{name}`" for name in recipe.variables)
+        + ". No secret is in this folder.\n"
+        if recipe.variables
+        else "It needs no secrets.\n"
+    )
+    return f"""# {recipe.name}, ready to serve
+
+{needed}
+| file | what it is |
+|---|---|
+| `flow/` | the flow |
+| `connections/` | its connections, with `${{env:NAME}}` for secrets |
+| `settings.json` | the names of those variables |
+| `requirements.lock` | the packages, with the versions that the flow was built with |
+| `Dockerfile`, `start.sh` | how it becomes a container, and starts |
+
+## In a container
+
+```sh
+docker build -t {recipe.name} .
+docker run -p {PORT}:{PORT}{given} {recipe.name}
+```
+
+## Without one
+
+```sh
+python -m pip install {"--find-links wheels " if recipe.has_wheels else ""}-r requirements.lock
+{exports}python -m promptflow.serving .
+```
+
+Then `curl http://localhost:{PORT}/score -H 'Content-Type: application/json' -d '{{}}'`, or open
+`http://localhost:{PORT}/` in a browser.
+
+| variable | what it does |
+|---|---|
+| `PROMPTFLOW_WORKER_NUM` | processes that answer (1) |
+| `PROMPTFLOW_WORKER_THREADS` | requests at once in the synchronous code of a process (no limit) |
+| `PF_SERVING_HOST`, `PF_SERVING_PORT` | where it listens (127.0.0.1, in the container all addresses; {PORT}) |
+| `PF_FLOW_INIT_CONFIG` | arguments of the flow's class, as JSON |
+| `PROMPTFLOW_RESPONSE_INCLUDED_FIELDS` | the outputs to answer with, as a JSON list |
+{manifests}"""

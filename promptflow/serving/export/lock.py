@@ -1,0 +1,133 @@
+"""The packages that a flow needs, each with the version that is installed here, where the flow works."""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
+
+from promptflow.workspace.yamlfile import load_yaml
+
+OWN = "promptflow"
+_OPTION = re.compile(r"\s+--?[a-z].*$")
+
+
+@dataclass
+class Lock:
+    """``pins``: ``name==version`` by name. ``unlocked``: what is not installed here, as it was asked for."""
+
+    pins: dict[str, str] = field(default_factory=dict)
+    unlocked: list[str] = field(default_factory=list)
+
+    def text(self) -> str:
+        lines = ["# made by `pf flow build`: the versions that the flow was built with", *sorted(self.pins.values())]
+        if self.unlocked:
+            lines += ["", "# not installed where the flow was built", *self.unlocked]
+        return "\n".join(lines) + "\n"
+
+
+def lock_requirements(folder: Path, environment: Mapping[str, Any], extras: Iterable[str] = ()) -> Lock:
+    """Of the flow's requirements file, its conda file, and what its Python files import; and of all they need."""
+    own = f"{OWN}[{','.join(sorted(extras))}]" if extras else OWN
+    lock = Lock()
+    for text in [own, *_declared(folder, environment), *_imported(folder)]:
+        _add(text, lock)
+    return lock
+
+
+def _declared(folder: Path, environment: Mapping[str, Any]) -> list[str]:
+    named = environment.get("python_requirements_txt") or "requirements.txt"
+    lines: list[str] = []
+    if (folder / str(named)).is_file():
+        lines += _lines((folder / str(named)).read_text(encoding="utf-8"))
+    conda = environment.get("conda_file")
+    if conda and (folder / str(conda)).is_file():
+        lines += _of_conda(load_yaml(folder / str(conda))[0])
+    return lines
+
+
+def _lines(text: str) -> list[str]:
+    found = []
+    for line in text.replace("\\\n", " ").splitlines():
+        line = line.split(" #")[0].strip()
+        if line and not line.startswith("#"):
+            found.append(line)
+    return found
+
+
+def _of_conda(data: Any) -> list[str]:
+    """A conda file's packages under their names for pip; Python itself is the image's."""
+    found: list[str] = []
+    for item in (data or {}).get("dependencies") or ():
+        if isinstance(item, dict):
+            found += [str(line) for line in item.get("pip") or ()]
+        elif (name := re.split(r"[=<>!\s]", str(item).partition("::")[2] or str(item))[0]) not in ("python", "pip"):
+            found.append(name)
+    return found
+
+
+def _imported(folder: Path) -> list[str]:
+    """Distributions of the modules that the flow's files import."""
+    modules: set[str] = set()
+    for file in folder.rglob("*.py"):
+        try:
+            tree = ast.parse(file.read_bytes())
+        except (SyntaxError, ValueError):
+            continue
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import):
+                modules.update(alias.name.partition(".")[0] for alias in node.names)
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                modules.add(node.module.partition(".")[0])
+    own = {path.stem for path in folder.iterdir()} | set(sys.stdlib_module_names) | {OWN}
+    owners = metadata.packages_distributions() if modules - own else {}
+    return sorted({name for module in modules - own for name in owners.get(module, ())[:1]})
+
+
+def _add(text: str, lock: Lock) -> None:
+    """Pin a requirement and, in turn, what it requires."""
+    waiting = [text]
+    seen: set[tuple[str, frozenset[str]]] = set()
+    while waiting:
+        line = waiting.pop()
+        try:
+            wanted = Requirement(_OPTION.sub("", line))
+        except InvalidRequirement:
+            _keep(line, lock)  # an address, a file, an option of pip
+            continue
+        name = canonicalize_name(wanted.name)
+        if (name, frozenset(wanted.extras)) in seen or (wanted.marker and not wanted.marker.evaluate({"extra": ""})):
+            continue
+        seen.add((name, frozenset(wanted.extras)))
+        try:
+            found = metadata.distribution(wanted.name)
+        except metadata.PackageNotFoundError:
+            _keep(line, lock)
+            continue
+        pinned = lock.pins.get(name, "")
+        extras = sorted({*wanted.extras, *(Requirement(pinned).extras if pinned else ())})
+        lock.pins[name] = f"{found.name}{f'[{chr(44).join(extras)}]' if extras else ''}=={found.version}"
+        waiting += _required(found, wanted.extras)
+
+
+def _required(found: metadata.Distribution, extras: set[str]) -> list[str]:
+    names = []
+    for text in found.requires or ():
+        needed = Requirement(text)
+        if needed.marker is None or any(needed.marker.evaluate({"extra": extra}) for extra in ("", *extras)):
+            needed.marker = None
+            names.append(str(needed))
+    return names
+
+
+def _keep(line: str, lock: Lock) -> None:
+    if line not in lock.unlocked:
+        lock.unlocked.append(line)
