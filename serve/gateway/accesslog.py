@@ -26,12 +26,13 @@ class AccessLog:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._entries: list[Entry] = []
+        self._lines: list[bytes] = []
         self._dropped = 0
 
     def add(self, entry: Entry) -> None:
-        if len(self._entries) < MOST:
-            self._entries.append(entry)
+        # Made here and not by the thread that writes: what holds the interpreter there keeps answers waiting.
+        if len(self._lines) < MOST:
+            self._lines.append(_line(entry))
         else:
             self._dropped += 1
 
@@ -42,16 +43,15 @@ class AccessLog:
                 await asyncio.sleep(FLUSH_SECONDS)
                 await self._flush()
         finally:
-            self._write(self._entries, self._dropped)
+            self._write(self._lines, self._dropped)
 
     async def _flush(self) -> None:
-        if self._entries:
-            entries, self._entries = self._entries, []
+        if self._lines:
+            lines, self._lines = self._lines, []
             dropped, self._dropped = self._dropped, 0
-            await asyncio.to_thread(self._write, entries, dropped)
+            await asyncio.to_thread(self._write, lines, dropped)
 
-    def _write(self, entries: list[Entry], dropped: int) -> None:
-        lines = [_line(entry) for entry in entries]
+    def _write(self, lines: list[bytes], dropped: int) -> None:
         if dropped:
             lines.append(orjson.dumps({"dropped": dropped}))
         if not lines:

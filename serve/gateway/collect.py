@@ -1,0 +1,136 @@
+"""Writes what was captured into files that roll, and become Parquet then. A collection's folder is a data asset."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from promptflow.exceptions import MissingExtraError
+from promptflow.workspace.atomic import make_folder
+from promptflow.workspace.optional import need
+from serve.gateway.capture import Capture, Captured
+
+WRITE_SECONDS = 1.0
+WARN_SECONDS = 60.0  # between two warnings
+FORMATS = {"minute": "%Y/%m/%d/%H/%M", "hour": "%Y/%m/%d/%H", "day": "%Y/%m/%d", "month": "%Y/%m"}
+
+Taken = list[tuple[Captured, list[bytes]]]
+
+logger = logging.getLogger(__name__)
+
+
+class Writer:
+    """``known`` is called once for each collection that has something, with its folder."""
+
+    def __init__(self, folder: Path, known: Callable[[Capture, str, Path], None] = lambda *_: None) -> None:
+        self.folder, self.known = folder, known
+        self._open: set[Path] = set()  # files that are not Parquet yet
+        self._told: set[Path] = set()
+        self._warned = 0.0
+
+    async def run(self, captures: Callable[[], Iterable[Capture]]) -> None:
+        """Write from time to time, until cancelled; then once more."""
+        try:
+            while True:
+                await asyncio.sleep(WRITE_SECONDS)
+                await asyncio.to_thread(self.write, list(captures()))
+        finally:
+            self.write(list(captures()))
+
+    def write(self, captures: Iterable[Capture]) -> None:
+        """What waits in them. What cannot be written is dropped, and counted."""
+        for capture in captures:
+            taken = capture.take()
+            if taken:
+                self._keep(capture, taken)
+        self._roll()
+
+    def _keep(self, capture: Capture, taken: Taken) -> None:
+        try:
+            for at, name in enumerate(capture.names):
+                self._append(capture, name, [(one.at, lines[at]) for one, lines in taken])
+        except Exception as error:
+            capture.lost(len(taken))
+            if time.monotonic() - self._warned > WARN_SECONDS:
+                self._warned = time.monotonic()
+                logger.warning("captured requests of %s are lost: %s", capture.endpoint, error)
+
+    def _append(self, capture: Capture, name: str, lines: list[tuple[float, bytes]]) -> None:
+        folder = self.place(capture, name)
+        files: dict[Path, list[bytes]] = defaultdict(list)
+        layout = FORMATS.get(capture.settings.rolling_rate, FORMATS["hour"])
+        minute, file = -1, folder
+        for at, line in lines:
+            if int(at) // 60 != minute:
+                minute, file = int(at) // 60, folder / f"{datetime.fromtimestamp(at, UTC).strftime(layout)}.jsonl"
+            files[file].append(line)
+        for file, content in files.items():
+            make_folder(file.parent)
+            descriptor = os.open(file, os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, 0o600)
+            with os.fdopen(descriptor, "ab") as opened:
+                opened.write(b"\n".join(content) + b"\n")
+            self._open.add(file)
+        if folder not in self._told:
+            self._told.add(folder)
+            self.known(capture, name, folder)
+
+    def place(self, capture: Capture, name: str) -> Path:
+        """The folder of a collection: what its YAML says, where that is on this machine."""
+        path = capture.settings.collections[name].path.removeprefix("file:")
+        if path.startswith("/"):
+            return Path(path)
+        return self.folder / capture.endpoint / capture.deployment / name
+
+    def _roll(self) -> None:
+        """Files whose time is over become Parquet, where pyarrow is there to do it."""
+        now = datetime.now(UTC)
+        current = {now.strftime(layout) for layout in FORMATS.values()}
+        for file in [file for file in self._open if not any(str(file).endswith(f"{one}.jsonl") for one in current)]:
+            self._open.discard(file)
+            try:
+                to_parquet(file)
+            except MissingExtraError:
+                pass
+            except Exception as error:
+                logger.warning("%s stays as it is: %s", file, error)
+
+
+def to_parquet(file: Path) -> Path:
+    """The file's lines as Parquet beside it, in its place; ``data`` is text. MissingExtraError without pyarrow."""
+    arrow, parquet = need("pyarrow", extra="parquet"), need("pyarrow.parquet", extra="parquet")
+    rows = [orjson.loads(line) for line in file.read_bytes().splitlines()]
+    columns = {name: arrow.array([_cell(row.get(name)) for row in rows], arrow.string()) for name in _COLUMNS}
+    numbers = {name: arrow.array([row.get(name) for row in rows], arrow.int64()) for name in ("status", "size")}
+    target = file.with_suffix(".parquet")
+    temporary = file.with_suffix(".parquet.tmp")
+    parquet.write_table(arrow.table({**columns, **numbers}), temporary)
+    os.replace(temporary, target)
+    file.unlink()
+    return target
+
+
+_COLUMNS = (
+    "id",
+    "time",
+    "source",
+    "type",
+    "datacontenttype",
+    "correlationid",
+    "path",
+    "data",
+    "data_base64",
+    "headers",
+)
+
+
+def _cell(value: Any) -> str | None:
+    return value if value is None or isinstance(value, str) else orjson.dumps(value).decode()

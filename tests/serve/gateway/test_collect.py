@@ -1,0 +1,90 @@
+"""What is captured ends up in files, and never in anybody's way."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import orjson
+import pytest
+
+from serve.endpoints.spec import Collection, Collector
+from serve.gateway.capture import MAX_WAITING, Capture, Captured
+from serve.gateway.collect import Writer, to_parquet
+
+COLLECTIONS = {
+    "model_inputs": Collection(),
+    "model_outputs": Collection(),
+    "own": Collection(),
+    "request": Collection(False),
+}
+
+
+def captured(request: bytes | None = b'{"data": [1]}', at: float = 0.0) -> Captured:
+    return Captured(
+        "id-1",
+        at or time.time(),
+        "/score",
+        200,
+        "application/json",
+        request,
+        13,
+        "text/csv",
+        b"a,b",
+        3,
+        {"x-user": "me"},
+    )
+
+
+def test_a_line_per_request_and_collection(tmp_path: Path) -> None:
+    told: list[tuple[str, Path]] = []
+    capture = Capture("shop", "blue", Collector(COLLECTIONS))
+    writer = Writer(tmp_path, lambda capture, name, folder: told.append((name, folder)))
+    for _ in range(2):
+        capture.add(captured())
+        capture.add(captured(None))
+        writer.write([capture])
+    files = sorted(tmp_path.rglob("*.jsonl"))
+    assert [file.relative_to(tmp_path).parts[:3] for file in files] == [
+        ("shop", "blue", "model_inputs"),
+        ("shop", "blue", "model_outputs"),
+    ]
+    inputs, outputs = ([orjson.loads(line) for line in file.read_bytes().splitlines()] for file in files)
+    assert [one.get("data") for one in inputs] == [{"data": [1]}, None] * 2
+    assert {one["data_base64"] for one in outputs} == {"YSxi"}
+    assert (inputs[0]["headers"], inputs[0]["correlationid"]) == ({"x-user": "me"}, "id-1")
+    assert told == [("model_inputs", files[0].parents[3]), ("model_outputs", files[1].parents[3])]
+
+
+def test_a_file_whose_time_is_over_becomes_parquet(tmp_path: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    capture = Capture("shop", "blue", Collector({"request": Collection()}))
+    capture.add(captured(at=1_700_000_000))
+    Writer(tmp_path).write([capture])
+    (file,) = tmp_path.rglob("*.*")
+    assert file.suffix == ".parquet"
+    (row,) = parquet.read_table(file).to_pylist()
+    assert (row["data"], row["status"], row["headers"]) == ('{"data":[1]}', 200, '{"x-user":"me"}')
+
+
+def test_parquet_never_stands_half_written(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    file = tmp_path / "10.jsonl"
+    file.write_bytes(b'{"id": "1"}\n{"id"')
+    with pytest.raises(ValueError):
+        to_parquet(file)
+    assert [one.name for one in tmp_path.iterdir()] == ["10.jsonl"]
+
+
+def test_what_waits_is_bounded_and_what_cannot_be_written_is_counted(tmp_path: Path) -> None:
+    capture = Capture("shop", "blue", Collector({"request": Collection()}))
+    large = captured(b"x" * 2**20)
+    for _ in range(50):
+        capture.add(large)
+    waiting = MAX_WAITING // large.size
+    assert capture.dropped == 50 - waiting
+    blocked = tmp_path / "shop"
+    blocked.write_text("a file, not a folder")
+    Writer(tmp_path).write([capture])
+    assert capture.dropped == 50
+    assert capture.take() == []
