@@ -6,6 +6,7 @@ of the server that runs it. The record is written last; a folder without it is w
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import json
 import shutil
@@ -89,7 +90,9 @@ class Environments:
         return _python(folder)
 
     def _folder(self, spec: EnvironmentSpec) -> Path:
-        return self.folder / f"{spec.key()[:16]}-py{sys.version_info[0]}.{sys.version_info[1]}"
+        # Of what pip is asked for, not of the file: it is another environment where that is read otherwise than before.
+        digest = hashlib.sha256("\n".join(packages_of(spec).requirements).encode()).hexdigest()
+        return self.folder / f"{digest[:16]}-py{sys.version_info[0]}.{sys.version_info[1]}"
 
 
 def _fill(folder: Path, packages: Packages, log: IO[str], say: Say) -> None:

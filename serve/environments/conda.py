@@ -32,8 +32,9 @@ NOT_PYTHON = frozenset({
 SERVERS = frozenset({"azureml-defaults", "azureml-inference-server-http", "azureml-sdk", "azureml-core"})
 # Built for NumPy 1 before these versions, which their metadata on PyPI does not say, and conda's does
 BEFORE_NUMPY_2 = {
-    "scikit-learn": (1, 4, 2), "pandas": (2, 2, 2), "scipy": (1, 13), "pyarrow": (16,), "torch": (2, 3), "h5py": (3, 11),
-    "matplotlib": (3, 8, 4), "numba": (0, 60), "tensorflow": (2, 18), "opencv-python-headless": (4, 10), "shap": (0, 46),
+    "scikit-learn": (1, 4, 2), "pandas": (2, 2, 2), "scipy": (1, 13), "pyarrow": (16,), "torch": (2, 3),
+    "h5py": (3, 11), "matplotlib": (3, 8, 4), "numba": (0, 60), "tensorflow": (2, 18),
+    "opencv-python-headless": (4, 10), "shap": (0, 46),
 }  # fmt: skip
 _PINNED = re.compile(r"(?P<name>[A-Za-z0-9_.-]+)\s*(?:\[[^]]*\])?\s*==\s*(?P<version>[0-9.]+)")
 
