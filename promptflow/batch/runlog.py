@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
 from typing import TextIO
@@ -21,7 +22,7 @@ _logger = logging.getLogger("promptflow.batch")
 @contextmanager
 def run_log(file: Path, run_id: str) -> Iterator[logging.Logger]:
     """Write what our loggers say about this run, in any thread that carries its context, into ``file``."""
-    handlers: list[logging.Handler] = [logging.FileHandler(file, encoding="utf-8", delay=True)]
+    handlers: list[logging.Handler] = [_File(file, encoding="utf-8", delay=True)]
     if (stream := _echo.get()) is not None:
         handlers.append(logging.StreamHandler(stream))
     formatter = _Formatter("%(asctime)s %(process)7d %(name)-24s %(levelname)-8s %(message)s", _TIME)
@@ -53,6 +54,18 @@ def echoed(stream: TextIO | None) -> Iterator[None]:
         yield
     finally:
         _echo.reset(token)
+
+
+class _File(logging.FileHandler):
+    """On a disk that is full, the log ends; that is told once, as the error of the run."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
+
+    def close(self) -> None:
+        with suppress(OSError):  # what could not be written is tried again
+            super().close()
 
 
 class _Formatter(logging.Formatter):

@@ -12,6 +12,7 @@ from typing import Any
 
 import orjson
 
+from promptflow.exceptions import WorkspaceError
 from promptflow.storage.sort import sort_file
 from promptflow.workspace.atomic import file_error
 
@@ -33,6 +34,7 @@ class SortedLines:
         self._file = -1
         self._closed = False
         self._lock = Lock()
+        self._size = 0
         self._most = -1
         self._is_sorted = True
 
@@ -41,14 +43,21 @@ class SortedLines:
             if self._closed:
                 raise ValueError(f"{self.path} is closed")
             if self._file < 0:
-                self._file = open_file(self.path, os.O_TRUNC)
+                self._file = open_file(self.path, os.O_TRUNC | os.O_APPEND)
                 self._most = number
                 self._give_link()
             elif number <= self._most:
                 self._is_sorted = False
             else:
                 self._most = number
-            write_all(self._file, text + b"\n", self.path)
+            line = text + b"\n"
+            try:
+                write_all(self._file, line, self.path)
+            except WorkspaceError:
+                with suppress(OSError):  # half a line would spoil the file
+                    os.ftruncate(self._file, self._size)
+                raise
+            self._size += len(line)
 
     def close(self) -> None:
         """Sort the file, all or nothing, and close it. The second time does nothing."""

@@ -1,8 +1,10 @@
 import os
+import resource
 import threading
 
 import pytest
 
+from promptflow.exceptions import WorkspaceError
 from promptflow.storage import sort
 from promptflow.storage.encode import to_json
 from promptflow.storage.jsonl import SortedLines, from_json, read_jsonl
@@ -51,6 +53,21 @@ def test_a_line_is_on_disk_as_soon_as_it_is_added(tmp_path):
     lines.add(7, line(7))
     assert numbers(tmp_path / "a.jsonl") == [7]
     lines.close()
+
+
+def test_a_line_that_does_not_fit_on_the_disk_leaves_none_of_it(tmp_path):
+    lines = SortedLines(tmp_path / "a.jsonl")
+    lines.add(1, line(1))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
+    try:
+        with pytest.raises(WorkspaceError):
+            lines.add(0, line(0, pad="x" * 200))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    lines.add(2, line(2))
+    lines.close()
+    assert (tmp_path / "a.jsonl").read_bytes() == line(1) + b"\n" + line(2) + b"\n"
 
 
 def test_many_threads_may_add(tmp_path):
