@@ -88,7 +88,7 @@ class Puller:
         id, model = plan.model.id, plan.model
         if LICENCE in plan.asks and not accept:
             raise LicenceError(
-                f"{id} has the licence {licence_text(model)}, which was not accepted yet.",
+                f"The licence of {id} ({licence_text(model)}) was not accepted yet.",
                 hint=f"read it at {self.hub.page_url(id)}, then add --accept-licence",
             )
         for what in plan.asks:

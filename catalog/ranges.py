@@ -183,7 +183,10 @@ def _check_reply(response: http.client.HTTPResponse, file: RemoteFile, start: in
         raise HubError(f"{host} does not serve parts of files.", hint="pull from another hub: --endpoint")
     said = response.headers.get("Content-Range", "")
     if status == 206 and said.replace(" ", "") not in (f"bytes{start}-{end - 1}/{file.size}",):
-        raise HubError(f"{host} was asked for bytes {start} to {end - 1} of {file.size}, and sends {said!r}.")
+        raise HubError(
+            f"{host} was asked for bytes {start} to {end - 1} of {file.size}, and sends {said!r}.",
+            hint="the hub, or what is between, has another file than it lists: try another with --endpoint",
+        )
     if status not in (200, 206):
         raise HubError(f"{host} answered {status}.")
     length = response.headers.get("Content-Length")

@@ -84,9 +84,12 @@ class _Download:
         return self
 
     def __exit__(self, *exc: object) -> None:
+        nothing = os.fstat(self.digests.fileno()).st_size == 0
         self.reader.close()
         self.data.close()
         self.digests.close()
+        if nothing:
+            self._forget()
 
     def run(self) -> None:
         done = self._resume()
@@ -153,12 +156,15 @@ class _Download:
                     return
         if good.hexdigest() == self.etag:
             return
-        self.partial.unlink(missing_ok=True)
-        self.journal.unlink(missing_ok=True)
+        self._forget()
         raise WrongHashError(
             f"What came has the hash {good.hexdigest()[:12]}…, and not {self.etag[:12]}… as the hub says.",
             hint="nothing was kept; the hub, or what is between, changes the file: try another with --endpoint",
         )
+
+    def _forget(self) -> None:
+        self.partial.unlink(missing_ok=True)
+        self.journal.unlink(missing_ok=True)
 
     def _is_said_to_be(self, number: int, chunk: bytes) -> bool:
         if self.tells:

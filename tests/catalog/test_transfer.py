@@ -151,8 +151,9 @@ def test_a_file_that_is_never_what_its_hash_says(server: HubServer, file: Remote
 def test_a_file_of_another_size_than_the_hub_says(server: HubServer, blob: Path) -> None:
     url = f"{server.url}/acme/big/resolve/main/model.safetensors"
     for size in (len(DATA) - 1, len(DATA) + 1, len(DATA) * 2):
-        with pytest.raises(HubError, match="was asked for bytes"):
+        with pytest.raises(HubError, match="was asked for bytes") as caught:
             download(RemoteFile(url, size), ETAG, blob)
+        assert "--endpoint" in caught.value.hint and list(blob.parent.iterdir()) == []
 
 
 def test_a_server_without_ranges(server: HubServer, file: RemoteFile, blob: Path) -> None:
