@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
@@ -34,12 +32,6 @@ class EnvironmentSpec:
     def is_own(self) -> bool:
         """Whether it is anything but the environment of the server."""
         return bool(self.conda or self.requirements or self.curated)
-
-    def key(self) -> str:
-        """Equal for equal packages, whatever they are called."""
-        content = {"conda": _plain(self.conda), "requirements": [*self.requirements], "curated": self.curated}
-        content["conda"].pop("name", None)
-        return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
 
 
 @dataclass(frozen=True)

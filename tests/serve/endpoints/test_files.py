@@ -131,14 +131,6 @@ def test_environments(project: Path, environment: str, expected: dict[str, Any])
     assert {name: getattr(spec.environment, name) for name in expected} == expected
 
 
-def test_equal_packages_are_one_environment(project: Path) -> None:
-    one, other = (
-        deployment(f"{_NAMES}{_CODE}environment: {{name: {name}, conda_file: conda.yml, image: {name}}}\n", project)
-        for name in ("a", "b")
-    )
-    assert one.spec.environment.key() == other.spec.environment.key()
-
-
 _WRONG = [
     ("instance_count: many\n", "4:1 instance_count", "whole number from 1 to 1000"),
     ("instance_count: 0\n", "4:1 instance_count", "whole number from 1 to 1000"),
