@@ -112,7 +112,7 @@ class EventStream:
         """The next events, those that arrive together; None at the end. Raises WrappedOpenAIError."""
         try:
             with _named_failures():
-                while chunk := await self._response.content.readany():
+                while chunk := await _more(self._response):
                     if events := [_event(data) for data in self._parser.feed(chunk)]:
                         return events
                 return [_event(data) for data in self._parser.end()] or None
@@ -193,9 +193,19 @@ async def _exchange(method: str, target: Endpoint, data: bytes | None, timeout: 
         if (response.content_length or 0) > MAX_ANSWER:
             raise Failure("APIResponseValidationError", f"The answer is larger than {MAX_ANSWER >> 20} MiB.")
         with _named_failures():
-            return _decode(await response.read())
+            parts = []
+            while part := await _more(response):
+                parts.append(part)
+            return _decode(b"".join(parts))
     finally:
         response.release()
+
+
+async def _more(response: aiohttp.ClientResponse) -> bytes:
+    """What has come of the body, or the next of it; nothing at its end. aiohttp's own limit is not enough: it ends with
+    a connection whose chunks cannot be read any more, of which it tells nobody who waits (seen with 3.14)."""
+    async with asyncio.timeout(READ_SECONDS):
+        return await response.content.readany()
 
 
 async def _send(method: str, target: Endpoint, data: bytes | None, timeout: float | None) -> aiohttp.ClientResponse:

@@ -155,3 +155,29 @@ def test_every_loop_closes_its_pool(model_server: ModelServer) -> None:
     pools = [asyncio.run(once()) for _ in range(3)]
     assert all(pool.closed for pool in pools) and len({id(pool) for pool in pools}) == 3
     gc.collect()  # an unclosed pool would warn here, and warnings are errors
+
+
+@pytest.mark.parametrize("how", ["whole", "stream"])
+def test_chunks_that_cannot_be_read_end_the_call(monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+    monkeypatch.setattr(transport, "READ_SECONDS", 0.5)
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b'HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\n{"a":\r\n')
+        await writer.drain()
+        await asyncio.sleep(0.1)  # the caller waits for more by now
+        writer.write(b"zzzz\r\n")
+        await writer.drain()
+        await reader.read()
+        writer.close()
+
+    async def ask() -> None:
+        async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+            place = Endpoint(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1", {})
+            if how == "whole":
+                await transport.post(place, {}, retries=RetryPolicy(retries=0))
+            else:
+                await (await transport.open_stream(place, {})).read()
+
+    with pytest.raises((WrappedOpenAIError, ExceedMaxRetryTimes), match="timed out"):
+        asyncio.run(asyncio.wait_for(ask(), 20))
