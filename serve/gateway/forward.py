@@ -68,6 +68,7 @@ class Forward:
         self.extra, self.answered = extra, answered
         self._late = False
         self._connection: Connection | None = None
+        self._sender: asyncio.Task[object] | None = None
 
     async def run(self) -> None:
         """Refusal for all that is no answer of an instance; LostError if one died in the middle of its answer."""
@@ -112,7 +113,7 @@ class Forward:
         try:
             connection.ask(self.ask.head(), self.ask.first())
             if self.ask.more is not None:
-                await self._send_rest(connection)
+                await self._send_in_time(connection)
             await connection.head()
             length = content_length(connection.headers)
             if self.ask.method == "HEAD":
@@ -128,8 +129,23 @@ class Forward:
 
     def _expire(self) -> None:
         self._late = True
+        if self._sender is not None:
+            self._sender.cancel()  # it waits for the client, and would not see that the connection is closed
         if self._connection is not None:
             self._connection.close()
+
+    async def _send_in_time(self, connection: Connection) -> None:
+        self._sender = asyncio.current_task()
+        try:
+            await self._send_rest(connection)
+        except asyncio.CancelledError:
+            if not self._late:
+                raise
+            assert self._sender is not None
+            self._sender.uncancel()
+            raise LostError(begun=False) from None
+        finally:
+            self._sender = None
 
     async def _send_rest(self, connection: Connection) -> None:
         """The body as it comes. An instance that answers before has made up its mind."""

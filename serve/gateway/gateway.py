@@ -58,6 +58,7 @@ class Exchange:
         self.begun = time.perf_counter()
         self.received = 0
         self.gone = False
+        self.unread = False  # part of the body is still to come
 
     async def run(self) -> None:
         task, connection = asyncio.current_task(), self.scope.get(CONNECTION)
@@ -154,13 +155,14 @@ class Exchange:
             raise ConnectionResetError
         data: bytes = message.get("body", b"")
         self.received += len(data)
+        self.unread = message.get("more_body", False)
         if self.received > self.gateway.max_body:
             raise self._too_large()
-        return data, message.get("more_body", False)
+        return data, self.unread
 
     def _too_large(self) -> Refusal:
         limit = self.gateway.max_body
-        return Refusal(413, "RequestTooLarge", f"A request may have up to {limit} bytes.", {b"connection": b"close"})
+        return Refusal(413, "RequestTooLarge", f"A request may have up to {limit} bytes.")
 
     async def _refuse(self, refusal: Refusal) -> None:
         if self.answered.started:
@@ -169,6 +171,8 @@ class Exchange:
         body = body_of(refusal, error_style(self.target.path))
         headers: Headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
         headers += [(REQUEST_ID, self.id), *refusal.headers.items()]
+        if self.unread or refusal.status == 413:
+            headers.append((b"connection", b"close"))
         if self.deployment:
             headers.append((DEPLOYMENT, self.deployment.encode("latin-1", "replace")))
         await self.send({"type": "http.response.start", "status": refusal.status, "headers": headers})

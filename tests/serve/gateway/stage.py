@@ -80,6 +80,7 @@ class Stage:
         self.lanes: dict[str, Lane] = {}
         self.captures: dict[str, Capture] = {}
         self.port = 0
+        self.server: Any = None
 
     def lane(self, deployment: str, **settings: Any) -> Lane:
         lane = self.lanes[deployment] = Lane(RequestSettings(**{"concurrency": 4, **settings}))
@@ -145,7 +146,7 @@ async def stage(max_body: int = MAX_BODY) -> AsyncIterator[Stage]:
         made = Stage(gateway, folder, session, stack)
         listener = listen("127.0.0.1", 0)
         made.port = listener.getsockname()[1]
-        await stack.enter_async_context(serving(app, listener, http=Protocol))
+        made.server = await stack.enter_async_context(serving(app, listener, http=Protocol))
         stack.push_async_callback(gateway.mirrors.close)
         yield made
         for lane in made.lanes.values():
