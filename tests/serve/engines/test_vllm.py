@@ -38,6 +38,7 @@ from serve.installs import Install, Installs
 from serve.router import Budget, Router, Served
 from tests import tiny_models
 from tests.serve.engines.asking import ask, pieces, plain, text_of
+from tests.serve.openai.serving import app_of, raw, running
 
 STAND_IN = Path(__file__).with_name("vllm_stand_in.py")
 NO_GPU = Machine(24 * GIB, 20 * GIB, 2)
@@ -267,6 +268,20 @@ def test_it_dies_in_the_middle_of_an_answer_and_comes_back_once(model: Path) -> 
         until(lambda: is_gone(second["worker"]))
 
 
+def test_who_asked_over_http_gets_an_error_event(model: Path) -> None:
+    with running(app_of(made(model))) as url:
+        body = {"model": "m", "messages": [{"role": "user", "content": "die"}], "stream": True}
+        status, told, _ = raw(url, "/v1/chat/completions", json.dumps(body).encode())
+        events = [json.loads(line[6:]) for line in told.decode().splitlines() if line.startswith("data: {")]
+        assert status == 200 and events[0]["choices"][0]["delta"]["role"] == "assistant"
+        assert events[-1]["error"]["type"] == "server_error" and "m" in events[-1]["error"]["message"]
+        until(lambda: len(lines(model / "started.jsonl")) == 2)
+        body["messages"] = [{"role": "user", "content": "hi"}]
+        status, told, _ = raw(url, "/v1/chat/completions", json.dumps(body).encode())
+        assert status == 200 and "error" not in told.decode()
+        assert b'pf_engine_weights_bytes{model="m"} 268435456' in raw(url, "/metrics", b"", "GET")[1]
+
+
 def test_one_that_does_not_come_back_is_closed_with_the_reason(model: Path) -> None:
     tell(model, crash=["", "out of memory"])
     with loaded(model) as engine:
@@ -453,8 +468,8 @@ def test_it_can_be_loaded_again(model: Path) -> None:
 
 def test_two_servers_of_one_model_have_a_log_each(model: Path, home: Path) -> None:
     with loaded(model), loaded(model):
-        running = sorted(one.name for one in Workspace.open(home).processes.list() if one.is_running)
-        assert running == ["vllm-m", "vllm-m-2"]
+        found = sorted(one.name for one in Workspace.open(home).processes.list() if one.is_running)
+        assert found == ["vllm-m", "vllm-m-2"]
 
 
 def test_a_workspace_without_vllm_says_how_to_get_it(model: Path, home: Path) -> None:
