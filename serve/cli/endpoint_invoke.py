@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import sys
 from argparse import ArgumentParser, Namespace
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
@@ -74,27 +76,44 @@ def _send(beacon: Beacon, path: str, body: bytes, headers: dict[str, str], args:
     place = urlsplit(beacon.url)
     connection = http.client.HTTPConnection(place.hostname or "", place.port, timeout=args.timeout)
     try:
-        connection.request("POST", path, body, headers)
-        answer = connection.getresponse()
+        with _heard(beacon):
+            connection.request("POST", path, body, headers)
+            answer = connection.getresponse()
         if answer.status >= 300:
             raise _error(answer, args)
-        _print(answer, out)
-    except (OSError, http.client.HTTPException) as error:
-        raise InvokeError(f"The server at {beacon.url} broke off: {error}.", hint="pf server status") from error
+        _print(_pieces(answer, beacon), out)
     finally:
         connection.close()
 
 
-def _print(answer: http.client.HTTPResponse, out: Output) -> None:
+def _pieces(answer: http.client.HTTPResponse, beacon: Beacon) -> Iterator[bytes]:
+    while True:
+        with _heard(beacon):
+            piece = answer.read1(_CHUNK)
+        if not piece:
+            return
+        yield piece
+
+
+@contextlib.contextmanager
+def _heard(beacon: Beacon) -> Iterator[None]:
+    """A server that breaks off is told of as such."""
+    try:
+        yield
+    except (OSError, http.client.HTTPException) as error:
+        raise InvokeError(f"The server at {beacon.url} broke off: {error}.", hint="pf server status") from error
+
+
+def _print(pieces: Iterable[bytes], out: Output) -> None:
     """The answer as it comes: streams are shown while they last."""
     raw = getattr(out.stdout, "buffer", None)
     last = b"\n"
-    while chunk := answer.read1(_CHUNK):
-        last = chunk[-1:]
+    for piece in pieces:
+        last = piece[-1:]
         if raw is None:
-            out.stdout.write(chunk.decode("utf-8", "replace"))
+            out.stdout.write(piece.decode("utf-8", "replace"))
         else:
-            raw.write(chunk)
+            raw.write(piece)
             raw.flush()
     if last != b"\n":
         out.stdout.write("\n")
