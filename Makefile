@@ -39,8 +39,9 @@ check: install ## format, lint, types, floors
 bench: install-all ## every figure, as a ratio against a reference measured in the same run
 	$(ALL)/bin/python -m benchmarks.run
 
-docs: install ## write docs/cli.md from the help of pf
+docs: install ## write docs/cli.md from the help of pf, docs/openapi.json from the server
 	$(LIGHT)/bin/python -m promptflow.cli.reference > docs/cli.md
+	$(LIGHT)/bin/python -m serve.api.document > docs/openapi.json
 
 clean: ## remove what was made here
 	rm -rf $(LIGHT) $(ALL) .bench build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -32,7 +32,7 @@ from serve.endpoints.records import Deployment, Endpoint
 from serve.endpoints.store import EndpointStore
 from serve.supervisor.places import log_folder, tail
 
-Name = Annotated[str, Path(pattern=r"^[A-Za-z0-9-]{1,64}$")]
+Name = Annotated[str, Path(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 T = TypeVar("T")
 ERRORS: dict[int | str, dict[str, Any]] = {code: {"model": ErrorAnswer} for code in (400, 401, 404, 405, 409, 413, 422)}
 

@@ -1,0 +1,129 @@
+"""The server as a process of its own: started, found, stopped, killed, and what becomes of its instances."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from promptflow.exceptions import UserErrorException
+from promptflow.workspace import Workspace, pids
+from serve.cli.server import start_server, stop_server
+from serve.endpoints.records import Deployment, Endpoint
+from serve.endpoints.spec import Spec
+from serve.endpoints.store import EndpointStore
+from serve.supervisor.beacon import Beacon, find
+from tests.serve.supervisor.world import SECONDS, says
+
+OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workspace]:
+    monkeypatch.delenv("PF_DATABASE_URL", raising=False)
+    with Workspace.open(tmp_path / "home", database_url="") as workspace:
+        yield workspace
+        stop_server(workspace)
+
+
+def call(beacon: Beacon, path: str, key: str = "", data: bytes | None = None) -> tuple[int, Any]:
+    request = urllib.request.Request(beacon.url + path, data, {"Authorization": f"Bearer {key or beacon.key}"})
+    try:
+        with OPENER.open(request, timeout=SECONDS) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, json.load(error)
+
+
+def until(true: Callable[[], Any]) -> Any:
+    deadline = time.monotonic() + SECONDS
+    while not (found := true()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return found
+
+
+def deployed(workspace: Workspace, text: str, revision: int = 0) -> str:
+    """An endpoint ``shop`` that says ``text``; its key."""
+    store = EndpointStore(workspace)
+    code = workspace.home.parent / f"code-{revision}"
+    code.mkdir()
+    (code / "score.py").write_text(says(text))
+    if not revision:
+        store.create(Endpoint("shop"))
+    store.put(Deployment("shop", "blue", Spec("script", code=code, scoring_script="score.py"), revision=revision))
+    store.set_traffic("shop", {"blue": 100})
+    return store.keys("shop").primary
+
+
+def test_a_server_that_is_killed_takes_its_instances_along_and_comes_back_as_the_store_says(
+    workspace: Workspace,
+) -> None:
+    key = deployed(workspace, "one")
+    first = start_server(workspace, port=0)
+    assert call(first, "/endpoints/shop/score", key, b"{}") == (200, "one")
+    status = call(first, "/api/v1/endpoints/shop/deployments/blue/status")[1]
+    pid = status["instances"][0]["pid"]
+    known = pids.identity(pid)
+    assert known is not None
+    deployed(workspace, "two", revision=1)
+    os.kill(first.pid, signal.SIGKILL)
+    until(lambda: not pids.is_running(pid, known))
+    assert find(workspace.home) is None
+    second = start_server(workspace, port=0)
+    assert call(second, "/endpoints/shop/score", key, b"{}") == (200, "two")
+    assert len(call(second, "/api/v1/endpoints/shop/deployments/blue/status")[1]["instances"]) == 1
+
+
+def test_there_is_one_server_per_workspace_and_it_ends_in_order(workspace: Workspace) -> None:
+    key = deployed(workspace, "one")
+    beacon = start_server(workspace, port=0)
+    assert call(beacon, "/endpoints/shop/score", key, b"{}") == (200, "one")
+    assert oct((workspace.home / "endpoints" / "server.json").stat().st_mode)[-3:] == "600"
+    with pytest.raises(UserErrorException, match="runs already|is running already"):
+        start_server(workspace, port=0)
+    assert find(workspace.home) == beacon
+    status = call(beacon, "/api/v1/endpoints/shop/deployments/blue/status")[1]
+    pid = status["instances"][0]["pid"]
+    known = pids.identity(pid)
+    stop_server(workspace)
+    assert find(workspace.home) is None
+    assert known is not None and not pids.is_running(pid, known)
+    assert not (workspace.home / "endpoints" / "run").exists()
+    log = (workspace.home / "endpoints" / "logs" / "access.log").read_text()
+    assert json.loads(log.splitlines()[0])["endpoint"] == "shop"
+    assert key not in log and beacon.key not in log
+
+
+def test_a_port_that_is_taken_says_so_and_without_one_the_next_is_used(workspace: Workspace) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(UserErrorException, match="in use"):
+            start_server(workspace, port=port)
+    assert find(workspace.home) is None
+
+
+def test_what_others_change_in_the_store_is_in_force_soon_and_nobody_else_may_ask(workspace: Workspace) -> None:
+    beacon = start_server(workspace, port=0)
+    key = deployed(workspace, "one")
+    until(lambda: call(beacon, "/endpoints/shop/score", key, b"{}") == (200, "one"))
+    assert call(beacon, "/api/reload", "wrong", b"")[0] == 401
+    assert call(beacon, "/api/v1/endpoints", key)[0] == 401
+    assert call(beacon, "/health", "wrong") == (200, {"status": "Healthy"})
+    assert call(beacon, "/nothing")[0] == 404
+    with OPENER.open(f"{beacon.url}/metrics") as answer:
+        text = answer.read().decode()
+    assert 'pf_endpoint_requests_total{endpoint="shop",deployment="blue",status="200"} 1' in text
+    assert 'pf_endpoint_instances_ready{endpoint="shop",deployment="blue"} 1' in text
