@@ -20,7 +20,8 @@ FOLDER = Path(__file__).parents[2] / "examples"
 PLAIN = ["conditional", "evaluate-labels", "flex-class", "flex-function", "image", "package-tool", "strong-connection"]
 WITH_MODEL = ["chat", "prompt-variants", "prompty", "streaming", "sub-flow", "triage"]
 NEEDS = {
-    **dict.fromkeys(WITH_MODEL, "onnxruntime"), "adapters": "peft", "langchain": "langchain_core", "rag": "numpy"
+    **dict.fromkeys(WITH_MODEL, "onnxruntime"), "adapters": "peft", "endpoint-sklearn": "skops",
+    "langchain": "langchain_core", "rag": "numpy",
 }  # fmt: skip
 ALL = [*PLAIN, *NEEDS]
 FLOW_FILES = sorted(f for pattern in ("*.dag.yaml", "*.flex.yaml", "*.prompty") for f in FOLDER.rglob(pattern))
