@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import pandas as pd
-from skops.io import dump
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from skops.io import dump
 
 folder = Path(__file__).parent
 table = pd.read_csv(folder / "iris.csv")
