@@ -113,6 +113,8 @@ class ServerApp:
                 # On a thread: importing FastAPI takes longer than a request may be late.
                 self._rest = await asyncio.to_thread(_rest_app, self)
             await self._rest(scope, receive, send)
+        elif path == "/v1/models" and scope["method"] == "GET":
+            await self._models(scope, send)
         elif path == "/v1/traces" and not self._is_near(scope):
             await _answer(send, 401, _FROM_ELSEWHERE)
         elif path == "/v1/traces":
@@ -121,6 +123,18 @@ class ServerApp:
             await self._traces(scope, receive, send)
         else:
             await _answer(send, 404, _error("NotFound", f"There is no {scope['method']} {path[:200]} here."))
+
+    async def _models(self, scope: Any, send: Any) -> None:
+        """What OpenAI's clients list: the endpoints that this key opens."""
+        routes = self.gateway.routes.values()
+        found = [
+            {"id": route.name, "object": "model", "created": 0, "owned_by": "endpoint"}
+            for route in routes
+            if route.door.opens_to(scope["headers"])
+        ]
+        if not found:
+            return await _answer(send, 401, _error("Unauthorized", "This is no key of an endpoint."))
+        await _answer(send, 200, {"object": "list", "data": found})
 
     def _collected(self, capture: Capture, name: str, folder: Path) -> None:
         """The folder of a collection is a data asset, under the name that the YAML gives it."""

@@ -43,6 +43,14 @@ class Door:
             raise Refusal(429, "TooManyRequests", error.message, told) from None
         return account
 
+    def opens_to(self, headers: Sequence[tuple[bytes, bytes]]) -> bool:
+        """Whether a request shows what opens this door; it is not counted."""
+        try:
+            self._known(given_key(headers))
+        except Refusal:
+            return False
+        return True
+
     def _known(self, given: bytes) -> Account:
         if not given:
             raise Refusal(401, "Unauthorized", f"A request to '{self.endpoint}' needs a key: Authorization: Bearer KEY")

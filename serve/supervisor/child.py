@@ -24,6 +24,7 @@ from serve.gateway.wire import LostError, connect
 from serve.supervisor.decide import Phase
 from serve.supervisor.places import open_log
 
+LIVE, READY = b"/", b"/ready"  # what an instance is asked to tell how it is
 FAST_POLL = 0.03  # seconds between looks at one that is being started
 LOOK_SECONDS = 1.0  # between looks at one that is well
 DRAIN_SECONDS = 300.0  # that requests in flight have, once their instance is to go
@@ -179,7 +180,7 @@ class Child:
         probe = self.launch.spec.readiness
         limit = probe.initial_delay + probe.period * probe.failure
         while self.phase is Phase.STARTING:
-            if self.launch.socket.exists() and await self._answers(b"/ready", probe):
+            if self.launch.socket.exists() and await self._answers(READY, probe):
                 self._set_ready(True)
                 return True
             if time.monotonic() - self.started > limit:
@@ -190,8 +191,8 @@ class Child:
 
     async def _stay_well(self) -> None:
         spec = self.launch.spec
-        alive = _Count(b"/", spec.liveness)
-        ready = _Count(b"/ready", spec.readiness)
+        alive = _Count(LIVE, spec.liveness)
+        ready = _Count(READY, spec.readiness)
         while not self.draining:
             await self._pause(min(LOOK_SECONDS, min(alive.due, ready.due) - time.monotonic()))
             if self.draining:
@@ -241,7 +242,8 @@ class Child:
                 connection = await connect(str(self.launch.socket))
                 connection.ask(request_head("GET", path, b"", [], 0, b"probe"))
                 await connection.head()
-                return connection.status == 200
+                # An application without a page at / is as alive as one with: only /ready is for us alone.
+                return connection.status == 200 or (path == LIVE and connection.status < 500)
         except (LostError, TimeoutError):
             return False
         finally:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from serve.endpoints.records import Endpoint
 from tests.serve.supervisor.world import World, says, world
 
 Call = Callable[..., Awaitable[tuple[int, Any]]]
@@ -98,6 +99,22 @@ def test_deployments_are_shown_scaled_and_read(tmp_path: Path) -> None:
             assert (await call("PATCH", f"{at}/blue/scale", {"min_instances": 9}))[0] == 400
             assert (await call("GET", f"{at}/none/status"))[0] == 404
             assert await call("DELETE", f"{at}/blue") == (200, {"deleted": "blue"})
+
+    asyncio.run(play())
+
+
+def test_openai_clients_list_the_endpoints_that_their_key_opens(tmp_path: Path) -> None:
+    async def play() -> None:
+        async with world(tmp_path) as it:
+            await it.endpoint()
+            await asyncio.to_thread(it.store.create, Endpoint("other"))
+            await it.app.reload()
+            own = (await asyncio.to_thread(it.store.keys, "shop")).primary
+            url = f"http://127.0.0.1:{it.port}/v1/models"
+            async with it.session.get(url, headers={"Authorization": f"Bearer {own}"}) as answer:
+                assert [one["id"] for one in (await answer.json())["data"]] == ["shop"]
+            async with it.session.get(url) as answer:
+                assert answer.status == 401
 
     asyncio.run(play())
 
