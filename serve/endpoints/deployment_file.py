@@ -1,6 +1,6 @@
 """The YAML of an online deployment, as `az ml` takes it, and a few keys of ours.
 
-Ours: ``flow``, ``engine``, ``engine_options``, ``adapters``, ``batching``, ``allow_pickle``, ``memory_limit``; in
+Ours: ``flow``, ``engine``, ``adapters``, ``batching``, ``options``, ``allow_pickle``, ``memory_limit``; in
 ``scale_settings`` ``min_instances: 0``, ``idle_seconds`` and ``target_in_flight``; in ``environment`` ``requirements``.
 """
 
@@ -40,7 +40,7 @@ _PRINTED = (
 KEYS = (
     "name", "endpoint_name", "description", "tags", "properties", "model", "code_configuration", "environment",
     "environment_variables", "instance_count", "scale_settings", "request_settings", "liveness_probe",
-    "readiness_probe", "data_collector", "model_mount_path", "flow", "engine", "engine_options", "adapters",
+    "readiness_probe", "data_collector", "model_mount_path", "flow", "engine", "options", "adapters",
     "batching", "allow_pickle", "memory_limit", *RECORDED, *_PRINTED,
 )  # fmt: skip
 _FOLDERS = ("./", "../", "/", "~", "file:")
@@ -96,7 +96,7 @@ def read_deployment(data: Mapping[str, Any], folder: Path, marks: Marks | None =
     environment, notes = read_environment(fields, folder)
     scale, percent = read_scale(fields)
     spec = Spec(
-        kind=SCRIPT if code else FLOW if flow else LLM if fields.has("engine") else MODEL,
+        kind=SCRIPT if script else FLOW if flow else LLM if fields.has("engine") else MODEL,
         scoring_script=script,
         environment=environment,
         variables=fields.texts("environment_variables"),
@@ -181,7 +181,8 @@ def _code(fields: Fields, folder: Path) -> tuple[Path | None, str]:
         return None, ""
     code = section.read("code", None, lambda value: _folder(value, folder))
     script = section.text("scoring_script")
-    for key in ("code", "scoring_script"):
+    needed = ("code",) if fields.has("model") else ("code", "scoring_script")  # code beside a model: its classes
+    for key in needed:
         if not section.has(key):
             section.problem("", f"'code_configuration' needs '{key}'.")
     if code is not None and script and not _inside(code, script):
@@ -224,7 +225,7 @@ def _limits(fields: Fields) -> int:
 
 
 def _options(fields: Fields) -> dict[str, Any]:
-    options: dict[str, Any] = dict(fields.mapping("engine_options"))
+    options: dict[str, Any] = dict(fields.mapping("options"))
     if fields.has("engine"):
         options["engine"] = fields.text("engine")
     adapters = fields.texts("adapters")
@@ -233,8 +234,8 @@ def _options(fields: Fields) -> dict[str, Any]:
     batching = fields.section("batching")
     if batching.data:
         options["batching"] = {
-            "max_size": batching.whole("max_size", 32, 1, 10_000),
-            "max_delay_ms": batching.number("max_delay_ms", 5.0, 0.0, 60_000.0),
+            "max_size": batching.whole("max_size", 64, 1, 1_000_000),
+            "latency_ms": batching.number("latency_ms", 100.0, 0.001, 3_600_000.0),
         }
         batching.end("'batching'")
     return options

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from serve.endpoints.records import Deployment, Endpoint
-from serve.endpoints.spec import FLOW, SCRIPT, Collector, EnvironmentSpec, Probe, Spec
+from serve.endpoints.spec import FLOW, Collector, EnvironmentSpec, Probe, Spec
 
 
 def endpoint_document(endpoint: Endpoint) -> dict[str, Any]:
@@ -38,7 +38,7 @@ def deployment_document(deployment: Deployment) -> dict[str, Any]:
             "code_configuration": _code(spec),
             "flow": str(spec.code / spec.scoring_script) if spec.kind == FLOW and spec.code else None,
             "engine": spec.options.get("engine"),
-            "engine_options": options,
+            "options": options,
             "adapters": spec.options.get("adapters"),
             "batching": spec.options.get("batching"),
             "allow_pickle": spec.allow_pickle or None,
@@ -73,9 +73,9 @@ def _model(spec: Spec) -> Any:
 
 
 def _code(spec: Spec) -> Any:
-    if spec.kind != SCRIPT:
+    if spec.kind == FLOW or spec.code is None:
         return None
-    return {"code": str(spec.code), "scoring_script": spec.scoring_script}
+    return _without_empty({"code": str(spec.code), "scoring_script": spec.scoring_script})
 
 
 def _environment(spec: EnvironmentSpec) -> Any:

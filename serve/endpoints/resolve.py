@@ -18,7 +18,7 @@ from serve.endpoints.deployment_file import DeploymentFile, ModelGiven
 from serve.endpoints.records import Deployment
 from serve.endpoints.settings_file import settle
 from serve.endpoints.snapshots import Snapshots
-from serve.endpoints.spec import FLOW, LLM, MODEL, SCRIPT
+from serve.endpoints.spec import FLOW, LLM, MODEL
 
 ALLOW_PICKLE = "deployments.allow_pickle"
 _FLOW_FILES = (*DAG_FILES, *FLEX_FILES)
@@ -59,7 +59,7 @@ def resolve(file: DeploymentFile, workspace: Workspace, current: Deployment | No
         model_path=model.path,
         model_type=model.type,
         code=copied.path,
-        scoring_script=file.spec.scoring_script if kind == SCRIPT else _flow_file(flow),
+        scoring_script=_flow_file(flow) if kind == FLOW else file.spec.scoring_script,
         assets=(*model.assets, *copied.assets),
     )
     spec = settle(spec, file.request, file.busy_percent)

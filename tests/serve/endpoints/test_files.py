@@ -150,7 +150,7 @@ _WRONG = [
     ("memory_limit: plenty\n", "4:1 memory_limit", "amount of memory"),
     ("flow: src\n", "4:1 flow", "not both"),
     ("allow_pickle: perhaps\n", "4:1 allow_pickle", "true or false"),
-    ("batching: {max_size: 0}\n", "4:12 batching.max_size", "from 1 to 10000"),
+    ("batching: {max_size: 0}\n", "4:12 batching.max_size", "from 1 to 1000000"),
 ]  # fmt: skip
 
 
@@ -233,6 +233,19 @@ def test_a_document_is_read_back_as_it_was(store: EndpointStore, project: Path) 
     shown = deployment_document(kept)
     again = resolve(deployment(dump_yaml(shown), project), store.workspace, kept)
     assert again == kept and deployment_document(again) == shown
+
+
+def test_a_model_with_the_code_of_its_class_and_options(store: EndpointStore, project: Path) -> None:
+    text = (
+        f"{_NAMES}model: {{path: model}}\ncode_configuration: {{code: src}}\nbatching: {{max_size: 8}}\n"
+        "options: {model_class: 'score:Net', model_arguments: {width: 2}}\n"
+    )
+    kept = resolve(deployment(text, project), store.workspace)
+    spec = kept.spec
+    assert (spec.kind, spec.scoring_script) == (MODEL, "") and spec.code is not None
+    assert spec.options["batching"] == {"max_size": 8, "latency_ms": 100.0}
+    assert spec.options["model_arguments"] == {"width": 2}
+    assert resolve(deployment(dump_yaml(deployment_document(kept)), project), store.workspace, kept) == kept
 
 
 def test_a_registered_model_is_held_by_its_version(store: EndpointStore, project: Path) -> None:
