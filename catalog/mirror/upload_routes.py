@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncIterator
 from typing import Any
 
 import yaml
 from fastapi import APIRouter, Depends, Request
-from fastapi.responses import JSONResponse, RedirectResponse
+from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 
 from catalog.mirror.access import Token, writer
@@ -23,15 +22,10 @@ from catalog.mirror.registered import OWNER, commit_sha
 from catalog.mirror.repo import DATASETS, MAIN, MODELS, Mirror
 from catalog.mirror.uploads import Draft, Uploads
 from catalog.mirror.versions import Versions
+from catalog.mirror.xet_routes import xet_routes
+from catalog.mirror.xet_uploads import XetUploads
 
-_LINE = 384 << 20  # bytes of one line of a commit: a file in base64
-# Clients from 1.0 on send large files to Xet, which this is not, unless HF_HUB_DISABLE_XET is set; they must send them
-# with the commit. Such a file is in memory on both sides.
-_WITH_COMMIT = 128 << 20
-_CLIENT = re.compile(r"hf_hub/(\d+)")
-# Of an error there hf_xet shows nothing but the address.
-_NO_XET = "/no-xet-here--set-HF_HUB_DISABLE_XET=1"
-XET = "This mirror has no Xet storage. Set HF_HUB_DISABLE_XET=1 and upload again."
+_LINE = 8 << 20  # bytes of one line of a commit: a file in base64
 
 
 def upload_routes(versions: Versions, uploads: Uploads, created: Created, mirror: Mirror) -> APIRouter:
@@ -39,9 +33,9 @@ def upload_routes(versions: Versions, uploads: Uploads, created: Created, mirror
     router = APIRouter()
     _add_repos(router, versions, created)
     _add_commits(router, versions, uploads, mirror)
-    _add_xet(router)
     router.include_router(alias_routes(versions, created))
     router.include_router(lfs_routes(uploads))
+    router.include_router(xet_routes(XetUploads(uploads)))
     return router
 
 
@@ -82,12 +76,11 @@ def _add_commits(router: APIRouter, versions: Versions, uploads: Uploads, mirror
         except (KeyError, TypeError, ValueError) as error:
             raise MirrorError(400, "'files' is a list of paths and sizes.") from error
         known = await run_in_threadpool(_oids, mirror, kind, id, plain_revision(revision))
-        most = _most_with_commit(request)
         return {
             "files": [
                 {
                     "path": path,
-                    "uploadMode": "regular" if size < most else "lfs",
+                    "uploadMode": "regular" if size < LARGE else "lfs",
                     "shouldIgnore": False,
                     "oid": known.get(path),
                 }
@@ -112,18 +105,6 @@ def _add_commits(router: APIRouter, versions: Versions, uploads: Uploads, mirror
         return {"success": True, "commitOid": sha, "commitUrl": url, "hookOutput": "", "version": asset.version}
 
 
-def _add_xet(router: APIRouter) -> None:
-    get = router.get
-
-    @both(get, "/xet-write-token/{revision}")
-    def xet(kind: str, name: str, revision: str, org: str = "") -> RedirectResponse:
-        return RedirectResponse(_NO_XET)
-
-    @get(_NO_XET)
-    def no_xet() -> None:
-        raise MirrorError(400, XET)
-
-
 def card_errors(content: str) -> list[dict[str, str]]:
     """What is wrong with the front matter of a card."""
     if not content.startswith("---"):
@@ -134,11 +115,6 @@ def card_errors(content: str) -> list[dict[str, str]]:
     except yaml.YAMLError as error:
         return [{"message": f"The front matter is no YAML: {error}"}]
     return [] if data is None or isinstance(data, dict) else [{"message": "The front matter is a mapping."}]
-
-
-def _most_with_commit(request: Request) -> int:
-    client = _CLIENT.search(request.headers.get("user-agent", ""))
-    return _WITH_COMMIT if client and int(client[1]) >= 1 else LARGE
 
 
 def _oids(mirror: Mirror, kind: str, id: str, revision: str) -> dict[str, str]:
@@ -169,5 +145,5 @@ async def _lines(body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         parts.append(rest)
         length += len(rest)
         if length > _LINE:
-            raise MirrorError(413, f"A file of more than {_WITH_COMMIT} bytes cannot come with the commit. {XET}")
+            raise MirrorError(413, "A file this large cannot come with the commit: upload it first.")
     yield b"".join(parts)

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from catalog.mirror import upload_routes
 from catalog.mirror.access import WRITE, Tokens
 from catalog.registry import Registry
 from promptflow.workspace import Workspace
@@ -86,10 +85,7 @@ def test_a_client_reads_and_writes(
     tmp_path: Path,
     version: str,
     xet: str,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    if xet == "without xet":  # then all versions send large files by LFS
-        monkeypatch.setattr(upload_routes, "_WITH_COMMIT", 1 << 20)
     cache = tmp_path / "hub"
     pulled(cache, "org/small", {"config.json": b"{}", "sub/w.bin": BIG})
     for number in range(5):
