@@ -6,8 +6,8 @@ import http.client
 import logging
 import secrets
 import threading
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -30,11 +30,13 @@ from serve.engines.base import (
 from serve.engines.json_file import read_json
 from serve.engines.kinds import task_of
 from serve.engines.remote import RemoteEngine
+from serve.engines.remote_errors import RemoteError
 from serve.engines.vllm_chat import check_parts, forced, safe_messages, specials_of
 from serve.engines.vllm_control import Load, Refused, load_of
 from serve.engines.vllm_flags import Asked, Lora, Start, check, start_for
 from serve.engines.vllm_process import VllmProcess
 from serve.engines.vllm_users import Users
+from serve.engines.vllm_zeros import write_zeros
 from serve.installs import Install, Installs
 
 START_SECONDS = 900.0  # large models are read from slow disks
@@ -93,6 +95,7 @@ class VllmEngine(Engine):
         self._users: Users[RemoteEngine] = Users(model)
         self._loaded: dict[str, Adapter] = {}  # by the name that requests use
         self._number = 0
+        self._base = ""  # what the server calls the adapter of requests that name none
         self._process: VllmProcess | None = None
         self._remote: RemoteEngine | None = None
         self._start: Start | None = None
@@ -132,26 +135,27 @@ class VllmEngine(Engine):
     async def generate(self, request: Request) -> AsyncIterator[Piece]:
         request = self._checked(request)
         async with self._users.server(request.adapter) as (remote, called):
-            try:
-                answer = cast(AsyncGenerator[Piece, None], remote.generate(replace(request, adapter=called)))
+            with self._noticed():
+                answer = cast(
+                    AsyncGenerator[Piece, None], remote.generate(replace(request, adapter=called or self._base))
+                )
                 async with aclosing(answer) as pieces:
                     async for piece in pieces:
                         yield piece
-            except EngineFailedError:
-                self._look.set()
-                raise
 
     async def embed(self, texts: Sequence[str | Sequence[int]]) -> Vectors:
         if self.task != "embed":
             raise UnsupportedError(f"The model '{self.model}' makes no embeddings.")
         async with self._users.server() as (remote, _):
-            return await remote.embed(texts)
+            with self._noticed():
+                return await remote.embed(texts)
 
     async def rerank(self, query: str, documents: Sequence[str]) -> Scores:
         if self.task not in ("embed", "rerank"):
             raise UnsupportedError(f"The model '{self.model}' does not rank documents.")
         async with self._users.server() as (remote, _):
-            return await remote.rerank(query, documents)
+            with self._noticed():
+                return await remote.rerank(query, documents)
 
     def load_adapter(self, name: str, folder: Path) -> None:
         if name == self.model:
@@ -163,6 +167,8 @@ class VllmEngine(Engine):
             adapter = Adapter(folder.absolute(), rank, f"{name}~{self._number}")
             if not self._lora.holds(rank):
                 self._make_room(rank)
+            if not self._base:
+                self._put_base(adapter)
             self._put(adapter)
             self._loaded[name] = adapter
             before = self._users.name(name, adapter.called)
@@ -234,6 +240,20 @@ class VllmEngine(Engine):
             self._watcher.join()
         self._watcher = None
 
+    @contextmanager
+    def _noticed(self) -> Iterator[None]:
+        """What may be its death makes us look. Before it ends, its API server says that its engine has failed."""
+        try:
+            yield
+        except EngineFailedError:
+            self._look.set()
+            raise
+        except RemoteError as error:
+            if error.http_status != 502:
+                raise
+            self._look.set()
+            raise EngineFailedError(f"vLLM failed with '{self.model}': {error}", hint=self._logs) from error
+
     # -- the server ------------------------------------------------------------------------------------------------
 
     @property
@@ -267,7 +287,10 @@ class VllmEngine(Engine):
         try:
             remote.load()
             self._remote, self.context, self._memory = remote, remote.context, process.memory()
-            for adapter in self._loaded.values():
+            adapters = list(self._loaded.values())
+            if adapters and not self._on_gpu:
+                self._base = self._put_zeros(adapters[0])
+            for adapter in adapters:
                 self._put(adapter)
         except BaseException:
             self._end()
@@ -277,7 +300,31 @@ class VllmEngine(Engine):
             raise self._gone()
         self._users.open(remote)
 
+    def _put_base(self, like: Adapter) -> None:
+        """On a processor the base model's requests need an adapter of zeros, before any other adapter is there: in a
+        batch with others vLLM would give them the last one of those (https://github.com/vllm-project/vllm/pull/48421).
+        """
+        if self._on_gpu:
+            return
+        assert self._remote is not None
+        self._users.pause()
+        try:
+            self._users.wait()
+            self._base = self._put_zeros(like)
+        finally:
+            self._users.open(self._remote)
+
+    def _put_zeros(self, like: Adapter) -> str:
+        assert self._process is not None
+        zeros = Adapter(write_zeros(like.folder, self._process.place / "zeros"), like.rank, f"{self.model}~0")
+        try:
+            self._put(zeros)
+        except ValidationException:
+            return ""  # it will refuse the other one as well, and say why
+        return zeros.called
+
     def _end(self) -> None:
+        self._base = ""
         process, self._process = self._process, None
         remote, self._remote = self._remote, None
         if process is not None and process.alive and not self._asleep:
@@ -298,7 +345,7 @@ class VllmEngine(Engine):
     def _make_room(self, rank: int) -> None:
         """A server that takes adapters of this rank, once the requests of the present one are done."""
         lora = self._lora.with_rank(rank)
-        _ = lora.flags  # says no before anything ends
+        lora.flags()  # says no before anything ends
         self._users.pause()
         self._users.wait()
         self._end()

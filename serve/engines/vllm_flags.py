@@ -64,14 +64,15 @@ class Lora:
     def with_rank(self, rank: int) -> Lora:
         return Lora(self.slots or SLOTS, rank if not self.slots else max(self.rank, rank))
 
-    @property
-    def flags(self) -> dict[str, Any]:
+    def flags(self, spare: int = 0) -> dict[str, Any]:
+        """``spare`` slots are for ourselves."""
         if not self.slots:
             return {}
         rank = next((known for known in RANKS if known >= self.rank), 0)
         if not rank:
             raise ValidationException(f"vLLM runs adapters of rank {RANKS[-1]} at most, not {self.rank}.")
-        return {"enable_lora": True, "max_loras": self.slots, "max_lora_rank": rank, "max_cpu_loras": 8 * self.slots}
+        slots = self.slots + spare
+        return {"enable_lora": True, "max_loras": slots, "max_lora_rank": rank, "max_cpu_loras": 8 * slots}
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ def start_for(folder: Path, task: str, gpu: bool, machine: Machine, asked: Asked
     wish = Wish(asked.context, asked.concurrency or 1, adapters=lora.slots, rank=lora.rank)
     seen = predict(facts.config, facts.weights, machine if gpu else replace(machine, gpus=()), wish)
     start = _on_gpu(seen, asked, folder) if gpu else _on_cpu(seen, machine, asked)
-    flags = {**start.flags, **_of_task(task, folder), **lora.flags}
+    flags = {**start.flags, **_of_task(task, folder), **lora.flags(0 if gpu else 1)}
     if asked.sleep and gpu:
         flags["enable_sleep_mode"] = True
     return replace(start, flags={**flags, "disable_uvicorn_access_log": True, **asked.flags})

@@ -55,8 +55,8 @@ class VllmProcess:
         self.processes, self.install, self.model, self.folder = processes, install, model, folder
         self.settings, self._key = start, key
         # Not in the workspace: the path of a socket has 107 characters at most.
-        self._place = Path(tempfile.mkdtemp(prefix="pf-vllm-"))
-        self.socket = str(self._place / "http")
+        self.place = Path(tempfile.mkdtemp(prefix="pf-vllm-"))
+        self.socket = str(self.place / "http")
         self.control = Control(self.socket, key)
         self.process: Process | None = None
 
@@ -84,7 +84,7 @@ class VllmProcess:
             self.processes.stop(self.process.name, GRACE)
             if not pids.identity(self.process.pid):
                 end_group(self.process.pid)  # of a guard that was killed itself
-        shutil.rmtree(self._place, ignore_errors=True)
+        shutil.rmtree(self.place, ignore_errors=True)
 
     def memory(self) -> tuple[int, int]:
         """Bytes of weights and of the KV cache, as its log tells; 0 where it does not."""
@@ -113,7 +113,7 @@ class VllmProcess:
         sleeps = {"VLLM_SERVER_DEV_MODE": "1"} if self.settings.flags.get("enable_sleep_mode") else {}
         environ = {
             **ENVIRON, **sleeps, **self.settings.environ,
-            "VLLM_API_KEY": self._key, "VLLM_RPC_BASE_PATH": str(self._place), FOLDER: str(self._place),
+            "VLLM_API_KEY": self._key, "VLLM_RPC_BASE_PATH": str(self.place), FOLDER: str(self.place),
         }  # fmt: skip
         details = {"engine": self.install.name, "model": self.model, "socket": self.socket}
         for number in range(1, MOST_NAMES):

@@ -133,14 +133,19 @@ def test_the_template_tells_how_tools_are_called(tmp_path: Path, template: str, 
     assert parser_of(tmp_path) == parser
 
 
+def test_on_a_processor_there_is_room_for_an_adapter_of_our_own(models: Path) -> None:
+    flags = start_for(models / "llama", "generate", False, NO_GPU, Asked(), Lora(2, 8)).flags
+    assert (flags["max_loras"], flags["max_cpu_loras"]) == (3, 24)
+
+
 @pytest.mark.parametrize(("rank", "room"), [(1, 8), (8, 8), (9, 16), (200, 256), (512, 512)])
 def test_adapters_take_the_room_of_the_next_rank_that_there_is(rank: int, room: int) -> None:
-    assert Lora(2, rank).flags["max_lora_rank"] == room
+    assert Lora(2, rank).flags()["max_lora_rank"] == room
 
 
 def test_ranks_beyond_the_largest_are_refused() -> None:
     with pytest.raises(ValidationException, match="rank 512 at most, not 513"):
-        _ = Lora(1, 513).flags
+        Lora(1, 513).flags()
 
 
 def test_room_grows_and_never_shrinks() -> None:
