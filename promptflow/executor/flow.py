@@ -35,6 +35,7 @@ class DagExecutor:
     """A loaded DAG flow. Thread-safe: each line keeps its state in a `Line`."""
 
     origin: Origin | None = None
+    async_streams = False  # streams of models come as async iterators from `run_line_async`: no thread waits for one
 
     def __init__(
         self,
@@ -141,6 +142,8 @@ class DagExecutor:
                 output = self._outputs(line)
                 if not streaming:
                     output = {k: await joined(v) for k, v in output.items()}
+                elif self.async_streams:
+                    output = {k: v.made_async() if isinstance(v, Stream) else v for k, v in output.items()}
                 return self._completed(line, start, {k: _opened(v) for k, v in output.items()}, flow_span)
             except Exception as error:
                 return self._failed(line, start, error, flow_span)

@@ -36,6 +36,14 @@ class Stream:
         """All items as one text."""
         return "".join(str(item) for item in self.read())
 
+    def made_async(self) -> Stream | AsyncStream:
+        """The same for async readers, where the source can be read both ways and nobody has begun."""
+        if self.items or not isinstance(self._source, AsyncIterator):
+            return self
+        stream = AsyncStream(self._source)
+        stream.items, stream.when_read = self.items, self.when_read
+        return stream
+
 
 class AsyncStream:
     """As Stream, for async generators; its readers share one event loop."""

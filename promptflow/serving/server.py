@@ -56,6 +56,7 @@ class Server(uvicorn.Server):
             access_log=False,
             ws="none",
             server_header=False,
+            proxy_headers=False,  # nothing here asks who the client is
             backlog=BACKLOG,
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=GRACE_SECONDS,

@@ -1,0 +1,1 @@
+"""Door: Microsoft's spelling of the application that serves a flow."""
