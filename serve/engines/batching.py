@@ -7,16 +7,20 @@ largest score, which the manager then takes. So every row has its own temperatur
 
 from __future__ import annotations
 
+import logging
 import math
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
+from catalog.families import PAGED
 from promptflow.workspace.optional import need
 from serve.engines.adapters import Adapters
 from serve.engines.base import EngineClosedError, EngineFailedError
 from serve.engines.decoding import deliver
+from serve.engines.probe import Expected, Probe, expectations
 from serve.engines.row import Row
 from serve.engines.sampling import Picked
 
@@ -40,12 +44,14 @@ class Batcher:
     def __init__(self, model: Any, name: str, end: int | None, adapters: Adapters, cache_tokens: int | None) -> None:
         self.name, self.adapters = name, adapters
         self._end = end
-        self._rows: dict[str, Row] = {}
-        self._keys: dict[Row, str] = {}
+        self._rows: dict[str, Row | Probe] = {}
+        self._keys: dict[Row | Probe, str] = {}
         self._count = 0
         self._lock = threading.Lock()
         self._closing, self._probed = threading.Event(), threading.Event()
         self._probe_error: Exception | None = None
+        family = model.config.get_text_config().model_type
+        expected = [] if family in PAGED else self._expectations(model)
         try:
             self._manager = self._make_manager(model, cache_tokens)
             self._manager.warmup()  # makes the cache
@@ -55,6 +61,7 @@ class Batcher:
         keep_apart(self.cache, self._adapter_of)
         self._manager.start()
         self._probe()
+        self._compare(expected)
         self._watcher = threading.Thread(target=self._watch, name=f"engine-{name}-watch", daemon=True)
         self._watcher.start()
 
@@ -77,20 +84,43 @@ class Batcher:
     def _probe(self) -> None:
         """One token, to learn whether the model's layers work with pages at all. NotPagedError if not."""
         self._probed.clear()
-        self._manager.add_request([0], PROBE, max_new_tokens=1)
-        while not self._probed.wait(0.05):
-            if not self._manager.is_running():
-                break
+        with quiet():
+            self._manager.add_request([0], PROBE, max_new_tokens=1)
+            while not self._probed.wait(0.05):
+                if not self._manager.is_running():
+                    break
         if self._probe_error is not None or not self._manager.is_running():
             self._manager.destroy()
             raise NotPagedError(f"no pages for this model: {self._probe_error}")
+
+    def _expectations(self, model: Any) -> list[Expected]:
+        try:
+            return expectations(model)
+        except Exception as error:  # whatever its layers raise: they cannot be compared
+            raise NotPagedError(f"no plain passes of this model: {error}") from error
+
+    def _compare(self, expected: Sequence[Expected]) -> None:
+        """Of a family that was not tried: whether it says what it says without pages. NotPagedError if not."""
+        probes = [Probe(one) for one in expected]
+        with quiet():
+            for probe in probes:
+                self.submit(probe)
+            while not all(probe.ended.wait(0.05) for probe in probes) and self._manager.is_running():
+                pass
+            for probe in probes:
+                self.withdraw(probe)
+        if not all(probe.finish for probe in probes):
+            error = next((probe.error for probe in probes if probe.error), "its loop ended")
+            self._manager.stop(hard_stop=True)
+            self._manager.destroy()
+            raise NotPagedError(f"pages do not hold this model: {error}")
 
     @property
     def running(self) -> int:
         processor = self._manager.batch_processor
         return len(processor.scheduler.active_requests) if processor is not None else 0
 
-    def submit(self, row: Row) -> None:
+    def submit(self, row: Row | Probe) -> None:
         with self._lock:
             if self._closing.is_set():
                 raise EngineClosedError(f"The model '{self.name}' is not loaded.")
@@ -105,7 +135,7 @@ class Batcher:
                 time.sleep(0.02)  # its loop is just ending, after an error
             raise EngineFailedError(f"The engine of '{self.name}' takes no requests.")
 
-    def withdraw(self, row: Row) -> None:
+    def withdraw(self, row: Row | Probe) -> None:
         """Nobody waits for the row any more."""
         with self._lock:
             key = self._keys.pop(row, None)
@@ -123,14 +153,14 @@ class Batcher:
         self._manager.destroy()
         self._fail_rest(EngineClosedError(f"The model '{self.name}' was unloaded."))
 
-    def chosen(self, scores: Any, rows: Sequence[Row | None]) -> None:
+    def chosen(self, scores: Any, rows: Sequence[Row | Probe | None]) -> None:
         """The rows' next tokens, out of ``scores`` ([rows, vocabulary]); leaves the chosen score the largest."""
         likeliest: list[int] = scores.argmax(dim=-1).tolist()
         host = None
         for at, row in enumerate(rows):
             token = likeliest[at]
             if row is not None and not row.done:
-                if row.plain:
+                if row.plain and isinstance(row, Row):
                     row.accept(Picked(token))
                 else:
                     host = scores.cpu().numpy() if host is None else host
@@ -141,9 +171,9 @@ class Batcher:
                 token = token if self._end is None else self._end
             if token != likeliest[at]:
                 scores[at, token] = math.inf
-        deliver([row for row in rows if row is not None])
+        deliver([row for row in rows if isinstance(row, Row)])
 
-    def row(self, key: str) -> Row | None:
+    def row(self, key: str) -> Row | Probe | None:
         return self._rows.get(key)
 
     def ended(self, key: str, error: Exception | None) -> None:
@@ -200,7 +230,7 @@ class Chooser:
 
     def __init__(self, batcher: Batcher) -> None:
         self.batcher = batcher
-        self.rows: list[Row | None] = []
+        self.rows: list[Row | Probe | None] = []
 
     def fill_defaults(self, _: Any) -> None:
         """No tensors, no defaults."""
@@ -235,6 +265,18 @@ class Endings:
 
     def fail_and_deliver(self, state: Any, error: Exception) -> None:
         self.batcher.ended(state.request_id, error)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """The manager tells of each error with its traceback; while it is only tried out, an error is an answer."""
+    logger = logging.getLogger("ContinuousBatchingLogger")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def keep_apart(cache: Any, adapter_of: Any) -> None:

@@ -34,7 +34,8 @@ class Guide:
         """``logits`` ([vocabulary]) with minus infinity where the grammar allows no token; a copy."""
         self._matcher.unsafe_compute_mask_ptr(self._mask.ctypes.data, self._mask.nbytes)
         if self._matcher.is_error():
-            raise ValidationException(f"The grammar gave up: {self._matcher.get_error()}")
+            why = str(self._matcher.get_error()).partition("\n")[0]  # what follows is its inner state
+            raise ValidationException(f"The schema or grammar cannot be followed to its end: {why}")
         bits = np.unpackbits(self._mask.view(np.uint8), bitorder="little")[: len(logits)]
         allowed = np.full_like(logits, -np.inf)
         shown = np.flatnonzero(bits)
