@@ -12,7 +12,7 @@ import orjson
 
 from promptflow.workspace.atomic import make_folder
 
-FLUSH_SECONDS = 0.5
+FLUSH_SECONDS = 0.1  # short, so that what is written at once is little
 MOST = 50_000  # lines that wait; more are dropped, and their number is said
 FILE_BYTES = 64 * 1024 * 1024  # then a new file is begun; the one before is kept
 

@@ -19,7 +19,7 @@ from promptflow.workspace.atomic import make_folder
 from promptflow.workspace.optional import need
 from serve.gateway.capture import Capture, Captured
 
-WRITE_SECONDS = 1.0
+WRITE_SECONDS = 0.2  # short, so that what is written at once is little
 WARN_SECONDS = 60.0  # between two warnings
 FORMATS = {"minute": "%Y/%m/%d/%H/%M", "hour": "%Y/%m/%d/%H", "day": "%Y/%m/%d", "month": "%Y/%m"}
 
@@ -107,7 +107,7 @@ class Writer:
 def to_parquet(file: Path) -> Path:
     """The file's lines as Parquet beside it, in its place; ``data`` is text. MissingExtraError without pyarrow."""
     arrow, parquet = need("pyarrow", extra="parquet"), need("pyarrow.parquet", extra="parquet")
-    rows = [orjson.loads(line) for line in file.read_bytes().splitlines()]
+    rows = [row for line in file.read_bytes().splitlines() if (row := _row(line)) is not None]
     columns = {name: arrow.array([_cell(row.get(name)) for row in rows], arrow.string()) for name in _COLUMNS}
     numbers = {name: arrow.array([row.get(name) for row in rows], arrow.int64()) for name in ("status", "size")}
     target = file.with_suffix(".parquet")
@@ -116,6 +116,15 @@ def to_parquet(file: Path) -> Path:
     os.replace(temporary, target)
     file.unlink()
     return target
+
+
+def _row(line: bytes) -> dict[str, Any] | None:
+    """None for what a full disk has left of a line."""
+    try:
+        row: dict[str, Any] = orjson.loads(line)
+    except ValueError:
+        return None
+    return row
 
 
 _COLUMNS = (

@@ -59,7 +59,7 @@ class Child:
         self.phase = Phase.STARTING
         self.started = time.monotonic()
         self.was_ready = False
-        self.ready_after = 0.0
+        self.ready_after = self.ready_at = 0.0
         self.exit_code: int | None = None
         self.fault = ""
         self.pid = 0
@@ -224,7 +224,8 @@ class Child:
         self.instance.ready = ready
         if ready and not self.was_ready:
             self.was_ready = True
-            self.ready_after = time.monotonic() - self.started
+            self.ready_at = time.monotonic()
+            self.ready_after = self.ready_at - self.started
         self.news()
 
     def _doubt(self) -> None:

@@ -13,7 +13,7 @@ from serve.endpoints.spec import Spec
 
 STEADY = 30.0  # seconds for which less load must last before instances go
 SURGE = 1  # instances above the wanted number while new ones take over from old ones
-FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0  # before what failed is started again
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 300.0  # before what failed is started again
 KILLED_TOO_OFTEN = 20  # times in a minute that instances may be killed from outside before there is a pause
 
 # What of a spec its process does not see: a change of these starts nothing anew.

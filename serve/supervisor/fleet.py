@@ -80,10 +80,10 @@ class Fleet:
         if deployment == self.deployment:
             return
         self.deployment = deployment
+        self.failures = Failures()  # whoever changes something wants to see at once whether it helps
         generation = generation_of(deployment.spec)
         if generation != self.generation:
-            self.generation, self.failures = generation, Failures()
-            self.wanted = max(1, self.wanted)
+            self.generation, self.wanted = generation, max(1, self.wanted)
         self.lane.change(deployment.spec.request)
         self._wake()
 
@@ -107,7 +107,7 @@ class Fleet:
             "endpoint": self.deployment.endpoint,
             "name": self.deployment.name,
             "revision": self.deployment.revision,
-            "state": self._state(ready, len(self.children) > len(current)),
+            "state": self._state(ready, any(child not in current and not child.draining for child in self.children)),
             "instances_wanted": self.wanted,
             "instances_ready": sum(child.phase is Phase.READY for child in self.children),
             "instances": [_told(child, self.generation) for child in self.children],
@@ -163,9 +163,10 @@ class Fleet:
         while self._loads[0][0] < now - STEADY:
             self._loads.popleft()
         recent = max(load for _, load in self._loads)
-        if any(child.phase is Phase.STARTING for child in self.children):
-            self.lane.used = now  # what takes longer to start than it may be idle would never get ready
-        idle = now - self.lane.used
+        # What takes longer to start than it may be idle would else never get to answer anything.
+        starting = any(child.phase is Phase.STARTING for child in self.children)
+        used = max([self.lane.used, *(child.ready_at for child in self.children)])
+        idle = 0.0 if starting else now - used
         return scale(self.spec, load, recent, idle, self.wanted)
 
     def _start(self) -> None:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from promptflow.exceptions import PromptflowException
 from serve.endpoints.records import Deployment, Endpoint, Keys
-from serve.endpoints.store import EndpointStore
+from serve.endpoints.store import EndpointStore, State
 from serve.gateway.capture import Capture
 from serve.gateway.door import Door
 from serve.gateway.gateway import Gateway
@@ -21,24 +20,6 @@ from serve.supervisor.supervisor import Name, Supervisor
 POLL_SECONDS = 1.0
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Stored:
-    """One state of the store."""
-
-    counter: int
-    endpoints: tuple[Endpoint, ...]
-    deployments: tuple[Deployment, ...]
-    keys: dict[str, tuple[Keys, str]]
-
-
-def read(store: EndpointStore) -> Stored:
-    with store.workspace.db.read():
-        counter = store.counter()
-        endpoints = tuple(store.list())
-        keys = {one.name: (store.keys(one.name), store.signing_key(one.name)) for one in endpoints}
-        return Stored(counter, endpoints, tuple(store.deployments()), keys)
 
 
 class Sync:
@@ -65,12 +46,12 @@ class Sync:
     async def reload(self) -> int:
         """Put the store's state in force."""
         async with self._turn:
-            stored = await asyncio.to_thread(read, self.store)
+            stored = await asyncio.to_thread(self.store.state)
             self._apply(stored)
             self.counter = stored.counter
             return stored.counter
 
-    def _apply(self, stored: Stored) -> None:
+    def _apply(self, stored: State) -> None:
         lanes = self.supervisor.apply(stored.deployments)
         before = self.gateway.routes
         captures = {(one.endpoint, one.name): self._capture(one) for one in stored.deployments if one.spec.collector}

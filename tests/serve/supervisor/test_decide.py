@@ -113,5 +113,5 @@ def test_only_what_a_process_sees_starts_a_new_one(change: dict[str, Any], same:
     assert (generation_of(replace(spec, **change)) == generation_of(spec)) is same
 
 
-def test_pauses_grow_to_a_minute() -> None:
-    assert [pause_after(failures) for failures in (0, 1, 2, 3, 7, 50)] == [0, 1, 2, 4, 60, 60]
+def test_pauses_grow_to_five_minutes() -> None:
+    assert [pause_after(failures) for failures in (0, 1, 2, 3, 7, 10, 5000)] == [0, 1, 2, 4, 64, 300, 300]

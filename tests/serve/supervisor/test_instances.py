@@ -48,7 +48,7 @@ def test_an_update_takes_over_without_a_failed_request(tmp_path: Path) -> None:
             found = await asking
             assert {status for status, _ in found} == {200}
             assert {body for _, body in found} == {b'"one"', b'"two"'}
-            assert len(it.status("blue")["instances"]) == 2
+            await it.until(lambda: len(it.status("blue")["instances"]) == 2, "the old ones are gone")
 
     asyncio.run(play())
 
@@ -92,7 +92,7 @@ def test_to_zero_and_back(tmp_path: Path) -> None:
     async def play() -> None:
         async with world(tmp_path) as it:
             await it.endpoint()
-            await it.deploy("blue", says("blue"), min_instances=0, max_instances=1, idle_seconds=0.1)
+            await it.deploy("blue", says("blue"), min_instances=0, max_instances=1, idle_seconds=0.3)
             await it.traffic({"blue": 100})
             await it.until(lambda: it.status("blue")["state"] == "ScaledToZero", "it is scaled to zero")
             await it.until(lambda: not it.status("blue")["instances"], "no instance is left")
