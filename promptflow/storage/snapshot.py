@@ -49,8 +49,8 @@ def changed_files(flow: Path, snapshot: Path, leave_out: Path | None = None, ext
 
 
 def kept_files(folder: Path) -> list[str]:
-    """What a copy of a folder would hold: the paths of its files, relative to it."""
-    return sorted(_files(folder, _left_out(folder, None)))
+    """What a copy of a folder would hold: the paths of its files, relative to it; through links to folders, too."""
+    return sorted(_files(folder, _left_out(folder, None), links=True))
 
 
 def fingerprint(path: Path) -> str | None:
@@ -77,14 +77,19 @@ def _left_out(flow: Path, leave_out: Path | None) -> Callable[[str, list[str]], 
     return ignore
 
 
-def _files(root: Path, ignore: Callable[[str, list[str]], list[str]]) -> Iterator[str]:
+def _files(root: Path, ignore: Callable[[str, list[str]], list[str]], links: bool = False) -> Iterator[str]:
     """The paths of all files below, relative to ``root``."""
-    for folder, folders, names in os.walk(root):
+    for folder, folders, names in os.walk(root, followlinks=links):
         ignored = set(ignore(folder, [*folders, *names]))
-        folders[:] = [name for name in folders if name not in ignored]
+        folders[:] = [name for name in folders if name not in ignored and not _goes_up(Path(folder, name))]
         for name in names:
             if name not in ignored:
                 yield Path(folder, name).relative_to(root).as_posix()
+
+
+def _goes_up(path: Path) -> bool:
+    """Whether it is a link to a folder that it lies in: there would be no end to it."""
+    return path.is_symlink() and path.parent.resolve().is_relative_to(path.resolve())
 
 
 def _is_same(one: Path, other: Path) -> bool:

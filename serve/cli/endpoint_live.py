@@ -9,7 +9,7 @@ from typing import Any
 
 from promptflow.cli.output import Output
 from promptflow.exceptions import UserErrorException
-from promptflow.workspace import Workspace
+from promptflow.workspace import Workspace, pids
 from serve.cli.endpoint_client import CRASH_LOOP, FAILED, READY, SCALED_TO_ZERO, ServerClient
 from serve.cli.server import DEFAULT_PORT, HOST
 from serve.supervisor.beacon import Beacon, find
@@ -68,7 +68,7 @@ def base_url(workspace: Workspace) -> str:
 def _wait(client: ServerClient, endpoint: str, name: str, deadline: float, out: Output, revision: int) -> None:
     what, told = f"{endpoint}/{name}", time.monotonic() + _TOLD_SECONDS
     while True:
-        found = client.status(endpoint, name)
+        found = _status(client, endpoint, name)
         current = found["revision"] >= revision
         if current and found["state"] in _DONE:
             return
@@ -84,6 +84,16 @@ def _wait(client: ServerClient, endpoint: str, name: str, deadline: float, out: 
             told = now + _TOLD_SECONDS
             out.note(f"waiting for {what}: {found['instances_ready']} of {found['instances_wanted']} ready", "dim")
         time.sleep(_POLL_SECONDS)
+
+
+def _status(client: ServerClient, endpoint: str, name: str) -> dict[str, Any]:
+    """What the server says; nothing yet where it is still to hear of the deployment."""
+    try:
+        return client.status(endpoint, name)
+    except UserErrorException:
+        if not pids.is_running(client.beacon.pid, client.beacon.identity):
+            raise
+        return {"revision": -1, "instances_ready": 0, "instances_wanted": 0}
 
 
 def _logs(endpoint: str, name: str) -> str:

@@ -63,6 +63,10 @@ def read_scale(fields: Fields) -> tuple[dict[str, Any], int]:
     high = section.whole("max_instances", max(count, low), 1, _MOST_INSTANCES)
     if low > high:
         section.problem("min_instances", f"'min_instances' is {low}, and 'max_instances' {high}.")
+    elif fields.has("instance_count") and not low <= count <= high:
+        section.findings.warn(
+            (*fields.path, "instance_count"), f"'instance_count' is {count}, and 'scale_settings' from {low} to {high}"
+        )
     percent = section.whole("target_utilization_percentage", 70, 1, 100)
     in_flight = section.number("target_in_flight", 0.0, 0.01)
     idle = section.number("idle_seconds", 0.0 if low else IDLE_SECONDS)

@@ -7,7 +7,8 @@ is ever made of both.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from catalog.uses import Uses
@@ -26,8 +27,19 @@ Deployments = list[Deployment]
 LOCK = "endpoints"
 PRIMARY, SECONDARY, SIGNING = "primary", "secondary", "signing"
 _COUNTER = "endpoints.changes"
+_HOME, _PATHS = "home:", ("model_path", "code")
 _SHARED = ("description", "tags", "properties")
 _OF_ENDPOINT = (*_SHARED, "auth_mode", "traffic", "mirror", "recorded")
+
+
+@dataclass(frozen=True)
+class State:
+    """All that there is at one moment. ``keys`` are an endpoint's, and what its tokens are signed with."""
+
+    counter: int
+    endpoints: tuple[Endpoint, ...]
+    deployments: tuple[Deployment, ...]
+    keys: Mapping[str, tuple[Keys, str]]
 
 
 class EndpointStore:
@@ -43,6 +55,21 @@ class EndpointStore:
         """A number that every change raises: who watches the store need only look at it."""
         row = self._store.get("meta", _COUNTER)
         return int(row["value"]) if row else 0
+
+    def state(self) -> State:
+        """Everything, of one moment. Nobody is kept from writing meanwhile: then it is read again."""
+        while True:
+            counter = self.counter()
+            try:
+                endpoints = tuple(self.list())
+                keys = {one.name: (self.keys(one.name), self.signing_key(one.name)) for one in endpoints}
+                found = State(counter, endpoints, tuple(self.deployments()), keys)
+            except EndpointNotFoundError:
+                if self.counter() == counter:
+                    raise
+                continue
+            if self.counter() == counter:
+                return found
 
     def find(self, name: str) -> Endpoint | None:
         """That endpoint, or None."""
@@ -121,7 +148,7 @@ class EndpointStore:
         """That deployment, or None."""
         query = "SELECT * FROM deployments WHERE endpoint = :endpoint AND name = :name"
         rows = self._store.select("deployments", query, endpoint=endpoint, name=name)
-        return _deployment(rows[0]) if rows else None
+        return _deployment(rows[0], self.workspace.home) if rows else None
 
     def deployment(self, endpoint: str, name: str) -> Deployment:
         """That deployment; EndpointNotFoundError says which there are."""
@@ -140,7 +167,8 @@ class EndpointStore:
         where = "" if endpoint is None else "WHERE endpoint = :endpoint"
         query = f"SELECT * FROM deployments {where} ORDER BY endpoint, name"
         values = {} if endpoint is None else {"endpoint": endpoint}
-        return [_deployment(row) for row in self._store.select("deployments", query, **values)]
+        home = self.workspace.home
+        return [_deployment(row, home) for row in self._store.select("deployments", query, **values)]
 
     def put(self, deployment: Deployment) -> Deployment:
         """Keep a new deployment (``revision`` 0), or a changed one whose ``revision`` is the one that was read."""
@@ -153,7 +181,7 @@ class EndpointStore:
             now = now_text()
             kept = replace(deployment, revision=there + 1, created=current.created if current else now, updated=now)
             self._hold(kept, current)
-            self._store.put("deployments", _deployment_row(kept))
+            self._store.put("deployments", _deployment_row(kept, self.workspace.home))
             self._changed("deployment.updated" if current else "deployment.created", f"{kept.endpoint}/{kept.name}")
         if current is not None:
             self.snapshots.prune()
@@ -251,15 +279,23 @@ def _endpoint_row(endpoint: Endpoint) -> dict[str, Any]:
     return {**_without(values, _OF_ENDPOINT), "record": {name: values[name] for name in _OF_ENDPOINT}}
 
 
-def _deployment(row: Mapping[str, Any]) -> Deployment:
+def _deployment(row: Mapping[str, Any], home: Path) -> Deployment:
     values = dict(row)
     record = values.pop("record")
-    return Deployment(spec=Spec.from_json(record.pop("spec")), **record, **values)
+    spec = record.pop("spec")
+    for name in _PATHS:
+        if spec.get(name, "") and spec[name].startswith(_HOME):
+            spec[name] = str(home / spec[name].removeprefix(_HOME))
+    return Deployment(spec=Spec.from_json(spec), **record, **values)
 
 
-def _deployment_row(deployment: Deployment) -> dict[str, Any]:
+def _deployment_row(deployment: Deployment, home: Path) -> dict[str, Any]:
     values = dict(vars(deployment))
-    record = {"spec": values.pop("spec").to_json(), **{name: values[name] for name in _SHARED}}
+    spec = values.pop("spec").to_json()
+    for name in _PATHS:
+        if spec[name] and Path(spec[name]).is_relative_to(home):  # the workspace may be moved
+            spec[name] = _HOME + str(Path(spec[name]).relative_to(home))
+    record = {"spec": spec, **{name: values[name] for name in _SHARED}}
     return {**_without(values, _SHARED), "record": record}
 
 

@@ -105,6 +105,12 @@ def test_how_many_instances(project: Path, text: str, expected: tuple[Any, ...])
     assert (spec.instance_count, spec.min_instances, spec.max_instances, spec.idle_seconds) == expected
 
 
+def test_a_count_beyond_the_range_is_warned_of(project: Path) -> None:
+    text = f"{_NAMES}{_CODE}instance_count: 9\nscale_settings: {{min_instances: 1, max_instances: 3}}\n"
+    found = deployment(text, project)
+    assert found.spec.instance_count == 3 and "blue.yml:4:1: 'instance_count' is 9" in found.warnings[0]
+
+
 @pytest.mark.parametrize(
     ("environment", "expected"),
     [

@@ -77,6 +77,30 @@ def test_of_two_changes_of_a_deployment_at_once_one_is_told(store: EndpointStore
         store.put(replace(blue, revision=0))
 
 
+def test_what_is_read_at_once_belongs_together(store: EndpointStore, blue: Deployment) -> None:
+    """While traffic moves from one deployment to the next, and the former goes, none is sent to what is not there."""
+    stop = threading.Event()
+
+    def move() -> None:
+        for number in range(20):
+            store.put(Deployment("iris", f"d{number}", Spec("script")))
+            store.set_traffic("iris", {f"d{number}": 100})
+            if number:
+                store.delete_deployment("iris", f"d{number - 1}")
+        stop.set()
+
+    mover = threading.Thread(target=move)
+    mover.start()
+    seen = 0
+    while not stop.is_set():
+        state = store.state()
+        there = {one.name for one in state.deployments}
+        assert {*state.endpoints[0].traffic} <= there, state
+        seen += 1
+    mover.join()
+    assert seen and store.state().counter == store.counter()
+
+
 def test_every_change_raises_the_counter(store: EndpointStore, blue: Deployment) -> None:
     seen = [store.counter()]
     for change in (
@@ -186,3 +210,30 @@ def test_a_snapshot_stays_while_it_is_used_and_an_hour_longer(store: EndpointSto
     assert folder.is_dir()
     store.snapshots.prune(later)
     assert not folder.exists()
+
+
+def test_links_to_folders_are_copied_and_circles_are_not(store: EndpointStore, tmp_path: Path) -> None:
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared" / "words.py").write_text("WORDS = []")
+    code = tmp_path / "code"
+    code.mkdir()
+    (code / "score.py").write_text("")
+    (code / "lib").symlink_to(tmp_path / "shared")
+    (code / "round").symlink_to(code)
+    folder = store.snapshots.folder(store.snapshots.keep_code(code))
+    assert sorted(str(file.relative_to(folder)) for file in folder.rglob("*.py")) == ["lib/words.py", "score.py"]
+
+
+def test_a_workspace_may_be_moved(tmp_path: Path) -> None:
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code" / "score.py").write_text("")
+    before = EndpointStore(Workspace.open(tmp_path / "before", ""))
+    asset = before.snapshots.keep_code(tmp_path / "code")
+    before.create(Endpoint("iris"))
+    code = before.snapshots.folder(asset)
+    kept = before.put(Deployment("iris", "blue", Spec("script", code=code, assets=(asset.id,))))
+    assert before.deployment("iris", "blue") == kept
+    before.workspace.close()
+    (tmp_path / "before").rename(tmp_path / "after")
+    after = EndpointStore(Workspace.open(tmp_path / "after", "")).deployment("iris", "blue")
+    assert after.spec.code is not None and (after.spec.code / "score.py").is_file()
