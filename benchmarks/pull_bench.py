@@ -92,6 +92,7 @@ def _measured(measure: Callable[[], Rates]) -> list[Rates]:
     found: list[Rates] = []
     until = time.monotonic() + _SECONDS
     while time.monotonic() < until and sum(one.others <= _QUIET for one in found) < _ENOUGH:
+        _wait_for_quiet(until)
         found.append(measure())
     quiet = [one for one in found if one.others <= _QUIET]
     return quiet or sorted(found, key=lambda one: one.others)[:_ENOUGH]
@@ -119,6 +120,16 @@ def _timed(busy: _Busy, place: Path, call: Callable[[], object]) -> float:
         seconds = time.perf_counter() - start
     place.unlink(missing_ok=True)
     return SIZE / seconds
+
+
+def _wait_for_quiet(until: float) -> None:
+    """For half a second in which the machine has next to nothing to do."""
+    others = 1.0
+    while others > 2 * _QUIET and time.monotonic() < until:
+        busy = _Busy()
+        with busy:
+            time.sleep(0.5)
+        others = busy.others()
 
 
 class _Busy:
