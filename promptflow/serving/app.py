@@ -68,7 +68,7 @@ class _App(FastAPI):
 
 
 def _add_facts(app: FastAPI, flow: ServedFlow) -> None:
-    @app.get("/health")
+    @app.api_route("/health", methods=["GET", "HEAD"])  # load balancers ask with either
     async def health() -> Response:
         return JSONResponse({"status": "Healthy", "version": __version__})
 

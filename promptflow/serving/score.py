@@ -45,6 +45,9 @@ class Score:
             await self._answer(inputs, asked, run_id, receive, reply)
         except ClientGone:
             logger.info("request %s: the client hung up", run_id)
+        except asyncio.CancelledError:
+            await reply.fail(503, {"error": {"code": "SystemError", "message": "The server was told to end."}})
+            raise
         except Exception as error:
             await self._fail(error, run_id, reply)
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import signal
 import socket
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -19,15 +21,19 @@ GRACE_SECONDS = 20  # so long requests in the works have, once the process is to
 
 SECOND_SIGNAL_SECONDS = 0.5  # a shell may send one Ctrl-C twice; who means it twice is slower
 
+logger = logging.getLogger(__name__)
 
-def listen(host: str, port: int) -> socket.socket:
-    """A bound socket; port 0 takes a free one."""
+
+def listen(host: str, port: int, *, shared: bool = False) -> socket.socket:
+    """A socket that listens; port 0 takes a free one. ``shared`` sockets on one port divide its connections."""
     # localhost is the IPv4 one: what was told to connect to 127.0.0.1 must find it
     address = "127.0.0.1" if host == "localhost" else host
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     # With the protocol left at 0 asyncio does not turn Nagle's algorithm off, and every answer waits 40 ms.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if shared:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     try:
         listener.bind((address, port))
         listener.listen(BACKLOG)
@@ -38,6 +44,20 @@ def listen(host: str, port: int) -> socket.socket:
             f"Cannot listen on {host}:{port}: {reason}.", hint="another program may have the port: --port takes another"
         ) from error
     return listener
+
+
+def divided(listener: socket.socket, count: int) -> list[socket.socket]:
+    """A socket for each of ``count`` processes in place of ``listener``, which is closed.
+
+    On one socket, the process that wakes first takes all connections that have come. Linux divides them over several;
+    elsewhere all processes get the same one. Whoever calls keeps them open: while a process is replaced, its
+    connections wait for the next.
+    """
+    if sys.platform != "linux":
+        return [listener] * count
+    host, port = listener.getsockname()[:2]
+    listener.close()  # it was not shared, so the port was nobody else's
+    return [listen(host, port, shared=True) for _ in range(count)]
 
 
 def url_of(listener: socket.socket) -> str:
@@ -82,6 +102,8 @@ class Server(uvicorn.Server):
         now = asyncio.get_running_loop().time()
         if not self.should_exit:
             self.should_exit, self._told = True, now
+            if count := len(self.server_state.tasks):
+                logger.warning("%d requests are in the works: %d seconds for them, or once more", count, GRACE_SECONDS)
         elif now - self._told > SECOND_SIGNAL_SECONDS:
             self.force_exit = True
 

@@ -1,4 +1,4 @@
-"""``python -m promptflow.serving.worker``: one of several processes that serve a flow on one socket.
+"""``python -m promptflow.serving.worker``: one of several processes that serve a flow on one port.
 
 Its starter writes one line of JSON to its standard input, ``{"options": …, "socket": fd, "report": fd}``, and keeps
 that open: when it ends, the worker ends too, however its starter came to die. What is private (the arguments of a

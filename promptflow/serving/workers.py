@@ -1,4 +1,4 @@
-"""Several worker processes on one socket. One that dies is replaced; all end together."""
+"""Several worker processes on one port. One that dies is replaced; all end together."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from typing import Any
 
 from promptflow.exceptions import UserErrorException
 from promptflow.serving.options import ServeOptions
-from promptflow.serving.server import GRACE_SECONDS
+from promptflow.serving.server import GRACE_SECONDS, divided
 
 START_SECONDS = 600  # a flow may load a model when it is imported
 LOOK_SECONDS = 0.1
 SHORT_LIFE_SECONDS = 5.0  # one that lived shorter is replaced later and later
-LONGEST_PAUSE_SECONDS = 30.0
+LONGEST_PAUSE_SECONDS = 5.0
 
 logger = logging.getLogger(__name__)
 
@@ -96,23 +96,25 @@ def serve_with_workers(
 ) -> None:
     """Keep ``count`` workers answering until SIGINT or SIGTERM. Raises what keeps the first of them from loading."""
     workers: list[_Worker] = []
+    listeners = divided(listener, count)
     with _stopped_by_signals() as stop:
         try:
-            workers.append(_Worker(options, listener))
+            workers.append(_Worker(options, listeners[0]))
             if not workers[0].wait_until_ready(stop):
                 return
-            workers += [_Worker(options, listener) for _ in range(count - 1)]
+            workers += [_Worker(options, one) for one in listeners[1:]]
             for worker in workers[1:]:
                 worker.wait_until_ready(stop)
             if not stop.is_set():
                 ready()
-                _keep(workers, stop, lambda: _Worker(options, listener))
+                _keep(workers, stop, lambda place: _Worker(options, listeners[place]))
         finally:
             _end_all(workers)
-            listener.close()
+            for one in listeners:
+                one.close()
 
 
-def _keep(workers: list[_Worker], stop: threading.Event, new: Callable[[], _Worker]) -> None:
+def _keep(workers: list[_Worker], stop: threading.Event, new: Callable[[int], _Worker]) -> None:
     """Replace those that end."""
     pauses = [0.0] * len(workers)
     due: dict[int, float] = {}
@@ -121,7 +123,7 @@ def _keep(workers: list[_Worker], stop: threading.Event, new: Callable[[], _Work
             if place in due:
                 if time.monotonic() >= due[place]:
                     del due[place]
-                    workers[place] = new()
+                    workers[place] = new(place)
             elif (code := worker.process.poll()) is not None:
                 pauses[place] = _pause(pauses[place], worker.lived())
                 due[place] = time.monotonic() + pauses[place]
