@@ -54,11 +54,12 @@ class RunSearch:
         query = _Query(self.workspace.db.is_sqlite, parse_filter(filter), archived)
         by = parse_order(order)
         self.refresh()
-        rows: list[dict[str, Any]] = []
+        names: list[str] = []
         for text in query.ordered(by):
-            if len(rows) < limit:
-                rows += self._store.select("runs", f"{text} LIMIT :limit", **query.values, limit=limit - len(rows))
-        return self._found(rows)
+            if len(names) < limit:
+                rows = self._store.select("runs", f"{text} LIMIT :limit", **query.values, limit=limit - len(names))
+                names += [row["name"] for row in rows]
+        return self._found(names)
 
     def refresh(self) -> int:
         """Take in the metrics of runs that have ended since; how many they were."""
@@ -91,14 +92,20 @@ class RunSearch:
             if isinstance(value, int | float) and math.isfinite(value):
                 yield {"run": name, "kind": METRIC, "name": key, "number": float(value), "text": None}
 
-    def _found(self, rows: Sequence[Mapping[str, Any]]) -> list[FoundRun]:
-        metrics: dict[str, dict[str, float]] = {row["name"]: {} for row in rows}
-        for part in _parts(list(metrics)):
+    def _found(self, names: Sequence[str]) -> list[FoundRun]:
+        """The runs of these names. Read after they were put in order: SQLite carries all that is asked for through its
+        sorting, and the records are most of it."""
+        rows: dict[str, dict[str, Any]] = {}
+        metrics: dict[str, dict[str, float]] = {name: {} for name in names}
+        for part in _parts(names):
             marks = {f"r{number}": name for number, name in enumerate(part)}
-            query = f"SELECT run, name, number FROM run_values WHERE kind = :kind AND run IN (:{', :'.join(marks)})"
+            among = f"IN (:{', :'.join(marks)})"
+            query = f"SELECT {_COLUMNS} FROM runs r WHERE r.name {among}"
+            rows |= {row["name"]: row for row in self._store.select("runs", query, **marks)}
+            query = f"SELECT run, name, number FROM run_values WHERE kind = :kind AND run {among}"
             for value in self._select(query, kind=METRIC, **marks):
                 metrics[value["run"]][value["name"]] = value["number"]
-        return [_run(row, metrics[row["name"]]) for row in rows]
+        return [_run(rows[name], metrics[name]) for name in names if name in rows]
 
     def _select(self, query: str, **values: Any) -> list[dict[str, Any]]:
         return self._store.select("run_values", query, **values)
@@ -137,7 +144,7 @@ class _Query:
     def _text(self, source: str, run: str, where: Sequence[str], order: str) -> str:
         measured = [text.replace("{run}", run) for text in self._measured]
         conditions = " AND ".join([*measured, *where, *self._where]) or "1 = 1"
-        return f"SELECT {_COLUMNS} FROM {source} WHERE {conditions} ORDER BY {order}"
+        return f"SELECT r.name FROM {source} WHERE {conditions} ORDER BY {order}"
 
     def _add(self, condition: Condition, mark: str) -> None:
         self.values[f"v{mark}"] = condition.value

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,17 +29,19 @@ def load_model(folder: Path, kind: str, device: str, dtype: str, unused: tuple[s
             f"The model in {folder} needs code of its own, which is not run.",
             hint="choose a model that transformers knows",
         )
+    check_shape(folder, config)
     where = pick_device(device)
     transformers.utils.logging.disable_progress_bar()
     try:
-        model, told = getattr(transformers, kind).from_pretrained(
-            folder,
-            dtype=pick_dtype(where, dtype),
-            local_files_only=True,
-            use_safetensors=True,
-            trust_remote_code=False,
-            output_loading_info=True,
-        )
+        with _quiet():
+            model, told = getattr(transformers, kind).from_pretrained(
+                folder,
+                dtype=pick_dtype(where, dtype),
+                local_files_only=True,
+                use_safetensors=True,
+                trust_remote_code=False,
+                output_loading_info=True,
+            )
         model = model.to(where).eval()
     except torch.OutOfMemoryError as error:
         raise ValidationException(f"The model in {folder} does not fit the memory of {where}: {error}") from error
@@ -48,6 +52,54 @@ def load_model(folder: Path, kind: str, device: str, dtype: str, unused: tuple[s
     if mismatched := sorted(str(one) for one in told["mismatched_keys"]):
         raise ValidationException(f"The weights in {folder} do not fit its config.json: {mismatched[0]}")
     return model.requires_grad_(False)
+
+
+def check_shape(folder: Path, config: Mapping[str, Any]) -> None:
+    """ValidationException where config.json tells of far more than the weights hold: making a model of that takes
+    hours and all memory, before anything is read."""
+    inner = config.get("text_config")
+    text = inner if isinstance(inner, dict) else config
+    for name in ("num_hidden_layers", "num_attention_heads", "num_key_value_heads", "hidden_size", "vocab_size"):
+        if isinstance(text.get(name), int) and text[name] < 1:
+            raise ValidationException(f"The config.json in {folder} has {text[name]} as its {name}.")
+    layers, words, wide = (_whole(text, name) for name in ("num_hidden_layers", "vocab_size", "hidden_size"))
+    files = list(folder.glob("*.safetensors"))
+    tensors = sum(_tensors(file) for file in files)
+    size = sum(file.stat().st_size for file in files)
+    if files and layers > tensors:
+        raise ValidationException(
+            f"The config.json in {folder} tells of {layers} layers; its weights are {tensors} tensors."
+        )
+    if files and words * wide // 2 > size:  # half a byte for each number of the table of words
+        raise ValidationException(
+            f"The config.json in {folder} tells of {words} words in {wide} numbers each; its weights have {size} bytes."
+        )
+
+
+def _whole(config: Mapping[str, Any], name: str) -> int:
+    value = config.get(name)
+    return value if isinstance(value, int) and not isinstance(value, bool) else 0
+
+
+def _tensors(file: Path) -> int:
+    safetensors = need("safetensors", extra="local")
+    try:
+        with safetensors.safe_open(str(file), framework="pt") as opened:
+            return len(opened.keys())
+    except (OSError, safetensors.SafetensorError) as error:
+        raise ValidationException(f"The weights {file} cannot be read: {error}") from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """transformers' own report of what is missing is a page long; ours is a sentence."""
+    logging = transformers.utils.logging
+    level = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
 
 
 def load_tokenizer(folder: Path) -> Any:

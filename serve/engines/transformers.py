@@ -68,7 +68,7 @@ class TransformersEngine(DecodingEngine):
         self._open = True
 
     def _context(self, model: Any) -> int:
-        limit = int(getattr(model.config.get_text_config(), "max_position_embeddings", 0) or 0)
+        limit = max(0, int(getattr(model.config.get_text_config(), "max_position_embeddings", 0) or 0))
         if limit and self.asked_context > limit:
             raise ValidationException(
                 f"The model '{self.model}' has a context of {limit} tokens, not {self.asked_context}."

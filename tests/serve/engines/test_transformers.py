@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import threading
 from pathlib import Path
 from typing import Any
@@ -112,6 +113,11 @@ def test_json_and_schemas_are_kept_to(llama: Engine) -> None:
         value = json.loads(answer)
         assert value["city"] in ("Paris", "Rome") and 1 <= value["days"] <= 9
     assert text_of(ask(llama, plain("x", max_tokens=5, json=True))).lstrip().startswith("{")
+
+
+def test_a_schema_that_leads_nowhere_is_told_in_a_line(llama: Engine) -> None:
+    with pytest.raises(ValidationException, match="cannot be followed to its end: [^\n]*$"):
+        ask(llama, plain("x", json_schema={"$ref": "#"}, max_tokens=4))
 
 
 def test_a_schema_that_is_none_is_refused(llama: Engine) -> None:
@@ -244,6 +250,28 @@ def test_weights_that_are_missing_are_an_error(models: Path, tmp_path: Path) -> 
     (tmp_path / "config.json").write_text(json.dumps({**config, "num_hidden_layers": 3}))
     with pytest.raises(ValidationException, match="lack 9 tensors"):
         open_engine("llama", folder=tmp_path, device="cpu").load()
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"hidden_size": 10**9}, "493 words in 1000000000 numbers each; its weights have"),
+        ({"vocab_size": 10**12}, "1000000000000 words"),
+        ({"num_hidden_layers": 10**6}, "1000000 layers; its weights are 21 tensors"),
+        ({"num_hidden_layers": -1}, "has -1 as its num_hidden_layers"),
+        ({"num_attention_heads": 0}, "has 0 as its num_attention_heads"),
+        ({"num_hidden_layers": "many"}, "cannot load the model"),
+        ({"model_type": "no_such"}, "cannot load the model"),
+    ],
+)
+def test_a_config_with_absurd_numbers_is_refused_at_once(
+    models: Path, tmp_path: Path, change: dict[str, Any], told: str
+) -> None:
+    shutil.copytree(models / "llama", tmp_path / "m")
+    config = tmp_path / "m" / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), **change}))
+    with pytest.raises(ValidationException, match=told):
+        open_engine("m", "transformers", tmp_path / "m").load()
 
 
 def test_code_of_a_model_is_not_run(models: Path, tmp_path: Path) -> None:
