@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ import aiohttp
 import uvicorn
 import uvloop
 
+from benchmarks.bench import Bench
+from benchmarks.figures import Figure
 from promptflow.workspace.http_server import HttpServer, listen
 from serve.app import steady
 from serve.endpoints.records import Endpoint, Keys
@@ -49,6 +52,7 @@ HEAD = (
     b"POST /endpoints/shop/score HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer first-key\r\n"
     b"content-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(BODY)
 )
+SHARES = (0.5, 0.99)
 REPEATS = 3
 TURNS = 6  # of the latency: the machine is others', too
 
@@ -80,7 +84,7 @@ class PassThrough:
             await send({"type": "http.response.body", "body": content})
 
 
-def gateway(path: str, folder: Path) -> tuple[Any, list[Any]]:
+def ours_before(path: str, folder: Path) -> tuple[Any, list[Any]]:
     """Ours, and what runs beside it."""
     lanes, collections = {}, {"model_inputs": Collection(), "model_outputs": Collection()}
     for name in ("blue", "green"):
@@ -107,7 +111,7 @@ def serve(kind: str, path: str, port_file: str, folder: str) -> None:
     """The process under test."""
     beside: list[Any] = []
     if kind == "ours":
-        app, beside = gateway(path, Path(folder))
+        app, beside = ours_before(path, Path(folder))
     else:
         app = instance if kind == "instance" else PassThrough(path)
     if kind == "instance":
@@ -209,7 +213,25 @@ def costs(ports: dict[str, tuple[int, int]], requests: int) -> dict[str, float]:
     return {kind: min(each) for kind, each in found.items()}
 
 
-def main(requests: int, memory: int) -> None:
+@dataclass(frozen=True)
+class Measured:
+    """Milliseconds: of CPU per request, and of latency at ``rate`` requests per second by the share of requests."""
+
+    bare: float
+    ours: float
+    rate: float
+    latency: dict[float, tuple[float, float, float]]  # direct, bare, ours
+
+    @property
+    def ratio(self) -> float:
+        return self.ours / self.bare
+
+    def added(self, share: float) -> float:
+        direct, _, ours = self.latency[share]
+        return ours - direct
+
+
+def measure(requests: int, memory: int = 0) -> Measured:
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         folder, path = Path(name), f"{name}/instance.sock"
         with (
@@ -218,31 +240,42 @@ def main(requests: int, memory: int) -> None:
             process("ours", path, folder) as ours,
         ):
             cost = costs({"bare": bare, "ours": ours}, requests)
-            print(f"{'':28}{'bare':>10}{'ours':>10}{'ratio':>8}")
-            print(
-                f"{'ms CPU per request':28}{cost['bare']:10.3f}{cost['ours']:10.3f}{cost['ours'] / cost['bare']:8.2f}"
-            )
             begun = time.perf_counter()
             load(ours[1], requests)
             rate = requests / (time.perf_counter() - begun) / 2
-            print(f"\nat half load, {rate:.0f} requests/s{'direct':>12}{'bare':>10}{'gateway':>10}{'added':>8}")
-            slices = [
-                (
-                    load(0, requests // 8, rate, path),
-                    load(bare[1], requests // 8, rate),
-                    load(ours[1], requests // 8, rate),
-                )
-                for _ in range(TURNS)
-            ]
-            for share in (0.5, 0.99):
-                direct, bare_, through = (min(percentile(one[at], share) for one in slices) for at in range(3))
-                print(f"p{share * 100:<31.0f}{direct:7.2f}ms{bare_:8.2f}ms{through:8.2f}ms{through - direct:6.2f}ms")
+            ports, few = ((0, path), (bare[1], ""), (ours[1], "")), requests // 8
+            turns = [[load(port, few, rate, place) for port, place in ports] for _ in range(TURNS)]
+            latency = {
+                share: tuple(min(percentile(turn[at], share) for turn in turns) for at in range(3)) for share in SHARES
+            }
             if memory:
                 flat(ours, memory)
+    return Measured(cost["bare"], cost["ours"], rate, latency)  # type: ignore[arg-type]
+
+
+def main(requests: int, memory: int) -> None:
+    found = measure(requests, memory)
+    print(f"{'':28}{'bare':>10}{'ours':>10}{'ratio':>8}")
+    print(f"{'ms CPU per request':28}{found.bare:10.3f}{found.ours:10.3f}{found.ratio:8.2f}")
+    print(f"\nat half load, {found.rate:.0f} requests/s{'direct':>12}{'bare':>10}{'gateway':>10}{'added':>8}")
+    for share, (direct, bare, ours) in found.latency.items():
+        print(f"p{share * 100:<31.0f}{direct:7.2f}ms{bare:8.2f}ms{ours:8.2f}ms{found.added(share):6.2f}ms")
+
+
+def gateway(bench: Bench) -> list[Figure]:
+    """What the gateway costs, for the table of all figures."""
+    found = measure(20_000)
+    added = found.added(0.99)
+    return [
+        Figure("gateway, CPU per request", f"{found.ratio:.2f}x ({found.ours:.3f} ms)", f"{found.bare:.3f} ms",
+               "<= 1.5x", found.ratio <= 1.5),
+        Figure("gateway, p99 added at half load", f"{added:.2f} ms", f"{found.latency[0.99][0]:.2f} ms", "<= 3 ms",
+               added <= 3),
+    ]  # fmt: skip
 
 
 def flat(ours: tuple[int, int], requests: int) -> None:
-    print(f"\n{'requests':>10}{'MiB':>8}")
+    print(f"{'requests':>10}{'MiB':>8}")
     for tenth in range(1, 11):
         load(ours[1], requests // 10)
         print(f"{requests // 10 * tenth:10}{resident(ours[0]):8.1f}", flush=True)

@@ -24,6 +24,8 @@ from typing import Any
 
 import aiohttp
 
+from benchmarks.bench import Bench
+from benchmarks.figures import Figure, ms
 from promptflow.workspace import Workspace
 from serve.endpoints.records import Deployment, Endpoint
 from serve.endpoints.spec import RequestSettings, Spec
@@ -64,6 +66,10 @@ class Play:
         self.kills = 0
         self.colour = ""  # what answers must be, while no flip is under way
         self.done = False
+
+    @property
+    def bad(self) -> int:
+        return sum(self.statuses.values()) - self.statuses[200]
 
     async def ask(self, left: Any) -> None:
         url, headers = f"{self.beacon.url}/endpoints/shop/score", {"Authorization": f"Bearer {self.key}"}
@@ -134,7 +140,8 @@ class Play:
         await killing
 
 
-def main(requests: int, flips: int, between_kills: float, instances: int) -> int:
+def play(requests: int, flips: int, between_kills: float, instances: int) -> Play:
+    """All of it, with a server of its own."""
     with tempfile.TemporaryDirectory(prefix="flips-") as name:
         store = prepared(Path(name), instances)
         environ = {**os.environ, "PF_HOME_DIRECTORY": str(store.workspace.home)}
@@ -143,30 +150,44 @@ def main(requests: int, flips: int, between_kills: float, instances: int) -> int
         try:
             while (beacon := find(store.workspace.home)) is None:
                 time.sleep(0.05)
-            play = asyncio.run(_played(store, beacon, requests, flips, between_kills))
+            return asyncio.run(_played(store, beacon, requests, flips, between_kills))
         finally:
             server.terminate()
             server.wait()
             store.workspace.close()
-    total = sum(play.statuses.values())
-    bad = total - play.statuses[200]
-    effect = sorted(play.effect)
-    print(f"{'requests':28}{total:>10}")
-    print(f"{'flips':28}{len(play.effect):>10}")
-    print(f"{'instances killed':28}{play.kills:>10}")
-    print(f"{'answers other than 2xx':28}{bad:>10}   {dict(play.statuses)}")
-    print(f"{'of the wrong deployment':28}{len(play.late):>10}")
+
+
+def main(requests: int, flips: int, between_kills: float, instances: int) -> int:
+    played = play(requests, flips, between_kills, instances)
+    effect = sorted(played.effect)
     middle, worst = effect[len(effect) // 2] * 1e3, effect[-1] * 1e3
+    print(f"{'requests':28}{sum(played.statuses.values()):>10}")
+    print(f"{'flips':28}{len(effect):>10}")
+    print(f"{'instances killed':28}{played.kills:>10}")
+    print(f"{'answers other than 2xx':28}{played.bad:>10}   {dict(played.statuses)}")
+    print(f"{'of the wrong deployment':28}{len(played.late):>10}")
     print(f"{'a change is in force after':28}{middle:>8.1f}ms   (the worst {worst:.1f} ms)")
-    return 1 if bad or play.late else 0
+    return 1 if played.bad or played.late else 0
+
+
+def flips(bench: Bench) -> list[Figure]:
+    """For the table of all figures."""
+    played = play(10_000, 100, 0.5, 2)
+    effect = sorted(played.effect)[len(played.effect) // 2]
+    what = f"{played.kills} instances killed"
+    return [
+        Figure("10,000 requests in 100 flips", f"{played.bad} failed", what, "0", not played.bad),
+        Figure("requests answered by the wrong side", str(len(played.late)), what, "0", not played.late),
+        Figure("a change of traffic is in force", ms(effect), "-", "<= 100 ms", effect <= 0.1),
+    ]
 
 
 async def _played(store: EndpointStore, beacon: Beacon, *args: Any) -> Play:
     timeout = aiohttp.ClientTimeout(total=120)
     async with aiohttp.ClientSession(timeout=timeout) as session:
-        play = Play(store, beacon, session)
-        await play.run(*args)
-        return play
+        played = Play(store, beacon, session)
+        await played.run(*args)
+        return played
 
 
 if __name__ == "__main__":

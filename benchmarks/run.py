@@ -16,6 +16,8 @@ from benchmarks.bench import WORK, Bench
 from benchmarks.cached import cached
 from benchmarks.faults import faults
 from benchmarks.figures import Figure, show
+from benchmarks.gateway_bench import gateway
+from benchmarks.gateway_flips import flips
 from benchmarks.in_process import in_process
 from benchmarks.llm_batch import llm_batch
 from benchmarks.million import million
@@ -43,6 +45,8 @@ PARTS: tuple[Callable[[Bench], list[Figure]], ...] = (
     faults,
     registry,
     pull,
+    gateway,
+    flips,
 )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 
 from promptflow.workspace.atomic import make_folder
+from serve.gateway.aside import aside
 
 FLUSH_SECONDS = 0.1  # short, so that what is written at once is little
 MOST = 50_000  # lines that wait; more are dropped, and their number is said
@@ -49,7 +50,7 @@ class AccessLog:
         if self._lines:
             lines, self._lines = self._lines, []
             dropped, self._dropped = self._dropped, 0
-            await asyncio.to_thread(self._write, lines, dropped)
+            await aside(self._write, lines, dropped)
 
     def _write(self, lines: list[bytes], dropped: int) -> None:
         if dropped:

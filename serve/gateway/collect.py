@@ -17,6 +17,7 @@ import orjson
 from promptflow.exceptions import MissingExtraError
 from promptflow.workspace.atomic import make_folder
 from promptflow.workspace.optional import need
+from serve.gateway.aside import aside
 from serve.gateway.capture import Capture, Captured
 
 WRITE_SECONDS = 0.2  # short, so that what is written at once is little
@@ -42,7 +43,7 @@ class Writer:
         try:
             while True:
                 await asyncio.sleep(WRITE_SECONDS)
-                await asyncio.to_thread(self.write, list(captures()))
+                await aside(self.write, list(captures()))
         finally:
             self.write(list(captures()))
 

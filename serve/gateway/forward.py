@@ -67,6 +67,7 @@ class Forward:
         self.ask, self.lane, self.deployment, self.send = ask, lane, deployment, send
         self.extra, self.answered = extra, answered
         self._late = False
+        self._sent = 0  # instances that may have had a look at it
         self._connection: Connection | None = None
         self._sender: asyncio.Task[object] | None = None
 
@@ -80,7 +81,6 @@ class Forward:
                 self._lost(instance, lost)
             finally:
                 self.lane.free(instance)
-            self.answered.retries += 1
 
     async def _turn(self) -> Instance:
         try:
@@ -101,14 +101,17 @@ class Forward:
             ) from None
         if self.answered.started:
             raise lost
-        if self.ask.more is not None or self.answered.retries + 1 >= ATTEMPTS:
+        instance.hang_up()
+        self.answered.retries += 1
+        self._sent += lost.sent
+        if (lost.sent and self.ask.more is not None) or self._sent >= ATTEMPTS:
             raise Refusal(
                 502, "InstanceLost", f"An instance of '{self.deployment}' ended while it was at it."
             ) from None
 
     async def _at(self, instance: Instance) -> None:
         loop = asyncio.get_running_loop()
-        connection = self._connection = await instance.connection()
+        connection = self._connection = await instance.connection(fresh=self.ask.more is not None)
         timer = loop.call_later(self.lane.settings.timeout, self._expire)
         try:
             connection.ask(self.ask.head(), self.ask.first())

@@ -22,15 +22,16 @@ class Instance:
     def has_room(self) -> bool:
         return self.ready and self.in_flight < self.limit
 
-    async def connection(self) -> Connection:
-        """One that nobody uses, or a new one; LostError if it does not take any."""
-        while self._free:
+    async def connection(self, fresh: bool = False) -> Connection:
+        """One that nobody uses, or a new one; LostError if it does not take any. Then it is not ready any more."""
+        while self._free and not fresh:
             connection = self._free.pop()
             if not connection.closed:
                 return connection
         try:
             return await connect(self.socket)
         except LostError:
+            self.ready = False
             self.doubt()
             raise
 
@@ -41,7 +42,11 @@ class Instance:
         else:
             connection.close()
 
-    def close(self) -> None:
-        self.ready = False
+    def hang_up(self) -> None:
+        """Close what is idle: where one connection broke off, the others may be dead, too, and not say so yet."""
         while self._free:
             self._free.pop().close()
+
+    def close(self) -> None:
+        self.ready = False
+        self.hang_up()

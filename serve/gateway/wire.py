@@ -16,11 +16,11 @@ Headers = list[tuple[bytes, bytes]]
 
 
 class LostError(ConnectionError):
-    """The instance hung up. ``begun``: part of its answer had come."""
+    """The instance hung up. ``begun``: part of its answer had come; ``sent``: it may have got the request."""
 
-    def __init__(self, begun: bool) -> None:
+    def __init__(self, begun: bool, sent: bool = True) -> None:
         super().__init__("the instance hung up")
-        self.begun = begun
+        self.begun, self.sent = begun, sent
 
 
 class Connection(asyncio.Protocol):
@@ -167,5 +167,5 @@ async def connect(path: str) -> Connection:
     try:
         _, connection = await asyncio.get_running_loop().create_unix_connection(Connection, path)
     except OSError:
-        raise LostError(begun=False) from None
+        raise LostError(begun=False, sent=False) from None
     return connection

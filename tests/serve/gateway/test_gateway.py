@@ -261,12 +261,38 @@ def test_another_instance_answers_where_one_dies_over_a_request() -> None:
             await it.instance("blue", Echo())
             it.open({"blue": 100})
             doubts: list[int] = []
-            bad.doubt = lambda: (doubts.append(1), setattr(bad, "ready", False))  # type: ignore[assignment, func-returns-value]
+            bad.doubt = lambda: doubts.append(1)
             bad.socket += ".gone"
             assert (await it.ask())[:2] == (200, b"blue")
             assert doubts == [1]
             assert it.gateway.figures.retries["shop", "blue"] == 1
             assert lane.in_flight == 0
+
+    asyncio.run(play())
+
+
+def test_connections_of_an_instance_that_has_died_cost_no_more_than_one_attempt() -> None:
+    async def play() -> None:
+        async with stage() as it:
+            path, writers = it.folder / "dies.sock", list[asyncio.StreamWriter]()
+
+            async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+                writers.append(writer)
+                await reader.readuntil(b"{}")
+                writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nold")
+
+            server = await asyncio.start_unix_server(answer, path)
+            instance = await it.instance("blue", Echo("new"))
+            good, instance.socket, instance.limit = instance.socket, str(path), 8
+            it.open({"blue": 100})
+            first = await asyncio.gather(*(it.ask() for _ in range(8)))
+            assert {body for _, body, _ in first} == {b"old"}
+            server.close()
+            path.unlink()
+            for writer in writers:
+                writer.close()
+            instance.doubt = lambda: (setattr(instance, "socket", good), setattr(instance, "ready", True))
+            assert {body for _, body, _ in await asyncio.gather(*(it.ask() for _ in range(8)))} == {b"new"}
 
     asyncio.run(play())
 
