@@ -39,17 +39,25 @@ def pull(bench: Bench) -> list[Figure]:
 
 @dataclass(frozen=True)
 class Rates:
-    """Bytes per second of one repetition, and how much of the machine others used meanwhile."""
+    """Bytes per second of one repetition, and how much of the machine others used meanwhile; ``cost`` is the processor
+    time of the pull and the mirror, ``least`` that of the hash, the bare client and its server, in seconds."""
 
     hashed: float
     written: float
     plain: float
     pulled: float
+    cost: float
+    least: float
     others: float
 
     @property
     def share(self) -> float:
         return self.pulled / min(self.hashed, self.written)
+
+    @property
+    def possible(self) -> float:
+        """What all processors of the machine could do if they did nothing but what must be done."""
+        return SIZE * (os.cpu_count() or 1) / self.least
 
 
 def rate_figures(work: Path) -> list[Figure]:
@@ -68,6 +76,9 @@ def rate_figures(work: Path) -> list[Figure]:
                ">= 90 %", middle.share >= 0.9),
         Figure("  of a bare client that hashes nothing", f"{middle.pulled / middle.plain:.0%}",
                f"{_rate(middle.plain)}"),
+        Figure("  processor time of pull and mirror per MiB", f"{middle.cost / SIZE * 2**30:.2f} ms",
+               f"{middle.least / SIZE * 2**30:.2f} ms: sha256, bare client and server, which allow "
+               f"{_rate(middle.possible)} on {os.cpu_count()} cores"),
     ]  # fmt: skip
 
 
@@ -101,12 +112,13 @@ def _measured(measure: Callable[[], Rates]) -> list[Rates]:
 def _rates(url: str, port: int, weights: Path, etag: str, folder: Path) -> Rates:
     blob, place = folder / etag, folder / "written"
     remote = RemoteFile(f"{url}/{_ID}/resolve/{_SHA}/{_FILE}", SIZE)
-    busy = _Busy()
-    hashed = _timed(busy, place, lambda: _hash(weights))
-    written = _timed(busy, place, lambda: _write(place, SIZE))
-    plain = _timed(busy, place, lambda: fetch(port, SIZE, place))
-    pulled = _timed(busy, blob, lambda: download(remote, etag, blob))
-    return Rates(hashed, written, plain, pulled, busy.others())
+    measures = [_Busy() for _ in range(4)]
+    hashed = _timed(measures[0], place, lambda: _hash(weights))
+    written = _timed(measures[1], place, lambda: _write(place, SIZE))
+    plain = _timed(measures[2], place, lambda: fetch(port, SIZE, place))
+    pulled = _timed(measures[3], blob, lambda: download(remote, etag, blob))
+    others = sum(one.foreign for one in measures) / sum(one.all for one in measures)
+    return Rates(hashed, written, plain, pulled, measures[3].own, measures[0].own + measures[2].own, others)
 
 
 def _timed(busy: _Busy, place: Path, call: Callable[[], object]) -> float:
@@ -133,26 +145,27 @@ def _wait_for_quiet(until: float) -> None:
 
 
 class _Busy:
-    """Processor time of the machine inside its blocks that was neither idle nor of this process or its children."""
+    """Processor time of the machine inside its block, in seconds: all there was, what this process and its children
+    used, and what was neither theirs nor idle."""
 
     def __init__(self) -> None:
-        self.all = self.foreign = 0.0
+        self.all = self.own = self.foreign = 0.0
 
     def __enter__(self) -> None:
         self.before = self._times()
 
     def __exit__(self, *exc: object) -> None:
         total, busy, own = (after - before for before, after in zip(self.before, self._times(), strict=True))
-        self.all += total
-        self.foreign += max(0.0, busy - own)
+        self.all, self.own, self.foreign = total, own, max(0.0, busy - own)
 
     def others(self) -> float:
         return self.foreign / self.all
 
     @staticmethod
     def _times() -> tuple[float, float, float]:
-        ticks = [int(word) for word in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
-        own = sum(_ticks(pid) for pid in (os.getpid(), *_children()))
+        second = os.sysconf("SC_CLK_TCK")
+        ticks = [int(word) / second for word in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+        own = sum(_ticks(pid) / second for pid in (os.getpid(), *_children()))
         return sum(ticks), sum(ticks) - ticks[3] - ticks[4], own
 
 
