@@ -155,14 +155,16 @@ class Batcher:
 
     def chosen(self, scores: Any, rows: Sequence[Row | Probe | None]) -> None:
         """The rows' next tokens, out of ``scores`` ([rows, vocabulary]); leaves the chosen score the largest."""
-        likeliest: list[int] = scores.argmax(dim=-1).tolist()
+        highest = scores.max(dim=-1)
+        likeliest: list[int] = highest.indices.tolist()
+        numbers: list[float] = highest.values.tolist()
         host = None
         for at, row in enumerate(rows):
             token = likeliest[at]
             if row is not None and not row.done:
-                if row.plain and isinstance(row, Row):
+                if row.plain and isinstance(row, Row) and math.isfinite(numbers[at]):
                     row.accept(Picked(token))
-                else:
+                else:  # where the scores are no numbers, too: the row says so
                     host = scores.cpu().numpy() if host is None else host
                     row.advance(host[at])
                 token = row.last

@@ -86,7 +86,7 @@ def _tensors(file: Path) -> int:
     try:
         with safetensors.safe_open(str(file), framework="pt") as opened:
             return len(opened.keys())
-    except (OSError, safetensors.SafetensorError) as error:
+    except (OSError, RuntimeError, safetensors.SafetensorError) as error:  # one that memory has no addresses for
         raise ValidationException(f"The weights {file} cannot be read: {error}") from error
 
 

@@ -274,6 +274,20 @@ def test_a_config_with_absurd_numbers_is_refused_at_once(
         open_engine("m", "transformers", tmp_path / "m").load()
 
 
+def test_scores_that_are_no_numbers_are_an_error_however_tokens_are_chosen(models: Path, tmp_path: Path) -> None:
+    shutil.copytree(models / "llama", tmp_path / "m")
+    config = tmp_path / "m" / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "rope_theta": float("nan")}))
+    engine = open_engine("m", "transformers", tmp_path / "m", context=64)
+    engine.load()
+    try:
+        for temperature in (0, 1):
+            with pytest.raises(EngineFailedError, match="no numbers"):
+                ask(engine, plain("The quick", temperature=temperature, max_tokens=4))
+    finally:
+        engine.unload()
+
+
 def test_code_of_a_model_is_not_run(models: Path, tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").write_bytes(b"")
     (tmp_path / "config.json").write_text(
