@@ -9,7 +9,7 @@ from queue import SimpleQueue
 
 from catalog.ranges import RangeReader, RemoteFile, TryAgainError
 
-PART = 2 << 20  # what is asked for at once: a request costs as much processor time as a quarter of it
+PART = 2 << 20  # what is asked for at once: a request costs a fifth of the processor time of what it brings
 WINDOW = 8 << 20
 CONNECTIONS = 4
 _TRIES = 6
