@@ -20,7 +20,7 @@ from catalog.local import LocalModel, LocalModels
 from catalog.ranges import RemoteFile
 from catalog.transfer import CHUNK, Progress, download, listed
 from catalog.verify import is_whole
-from promptflow.exceptions import UserErrorException, ValidationException
+from promptflow.exceptions import UserErrorException, ValidationException, WorkspaceError
 from promptflow.workspace import Workspace
 from promptflow.workspace.atomic import file_error, make_folder, write_whole
 from promptflow.workspace.locks import file_lock
@@ -94,7 +94,7 @@ class Puller:
         for what in plan.asks:
             self.consents.give(id, what, licence=model.licence, sha=model.sha, hub=self.hub.endpoint)
         repo = self.models.repo(id)
-        make_folder(repo / "blobs")
+        _make_cache(repo / "blobs")
         self._fetch(plan, repo, progress)
         for file in plan.choice.taken:
             _link(repo, model.sha, file)
@@ -162,6 +162,15 @@ def _check_facts(model: ModelInfo) -> None:
     for file in model.files:
         if not _ETAG.fullmatch(file.etag) or file.size is None:
             raise HubError(f"The hub does not say the hash and the size of {file.name}.", hint="use another hub")
+
+
+def _make_cache(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise WorkspaceError(
+            f"Cannot create {folder}: {error.strerror or error}.", hint="set HF_HOME to a folder that can be written to"
+        ) from error
 
 
 def _check_room(folder: Path, fetch: int, id: str) -> None:

@@ -18,7 +18,7 @@ from catalog.local import LocalModels
 from catalog.pull import DiskSpaceError, LicenceError, Puller
 from catalog.transfer import CHUNK, WrongHashError
 from catalog.verify import verify
-from promptflow.exceptions import PromptflowException, ValidationException
+from promptflow.exceptions import PromptflowException, ValidationException, WorkspaceError
 from promptflow.workspace import Workspace
 from tests.hub_server import HubServer, Repo, serving
 
@@ -291,3 +291,11 @@ def test_blobs_are_what_git_and_sha256_say(puller: Puller) -> None:
         git = hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
         assert file.blob == (hashlib.sha256(data).hexdigest() if file.size >= 1 << 16 else git)
         assert not os.path.isabs(os.readlink(file.path))
+
+
+def test_a_cache_that_cannot_be(puller: Puller, models: LocalModels) -> None:
+    models.folder.parent.mkdir(exist_ok=True)
+    models.folder.write_text("a file")
+    with pytest.raises(WorkspaceError, match="Cannot create") as caught:
+        pull(puller)
+    assert "HF_HOME" in caught.value.hint
