@@ -22,12 +22,13 @@ T = TypeVar("T")
 JSON_COLUMNS: dict[str, tuple[str, ...]] = {
     "connections": ("config",), "runs": ("record",), "events": ("payload",), "assets": ("record",), "asset_aliases": (),
     "asset_names": (), "lineage": (), "uses": (), "run_values": (), "meta": (), "secrets": (),
-    "endpoints": ("record",), "deployments": ("record",),
+    "endpoints": ("record",), "deployments": ("record",), "batch_endpoints": ("record",),
+    "batch_deployments": ("record",), "jobs": ("record",),
 }  # fmt: skip
 BOOLEAN_COLUMNS: dict[str, tuple[str, ...]] = {
     "connections": (), "runs": ("archived",), "events": (), "assets": ("archived",), "asset_aliases": (),
     "asset_names": ("archived",), "lineage": (), "uses": (), "run_values": (), "meta": (), "secrets": (),
-    "endpoints": (), "deployments": (),
+    "endpoints": (), "deployments": (), "batch_endpoints": (), "batch_deployments": (), "jobs": ("archived",),
 }  # fmt: skip
 _BUSY_SECONDS = 60
 

@@ -236,3 +236,44 @@ deployments = Table(
     Column("updated", Name, nullable=False),
     Column("record", Json, nullable=False),
 )
+
+batch_endpoints = Table(
+    "batch_endpoints",
+    metadata,
+    Column("name", Name, primary_key=True),
+    Column("revision", BigInteger, nullable=False),
+    Column("created", Name, nullable=False),
+    Column("updated", Name, nullable=False),
+    Column("record", Json, nullable=False),
+)
+
+batch_deployments = Table(
+    "batch_deployments",
+    metadata,
+    Column("endpoint", Name, primary_key=True),
+    Column("name", Name, primary_key=True),
+    Column("revision", BigInteger, nullable=False),
+    Column("created", Name, nullable=False),
+    Column("updated", Name, nullable=False),
+    Column("record", Json, nullable=False),
+)
+
+# Jobs of every kind; ``target`` is what a job is of, such as "batch:ENDPOINT/DEPLOYMENT".
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("name", Name, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("target", Name),
+    Column("parent", Name),
+    Column("display_name", Text),
+    Column("created", Name, nullable=False),
+    Column("started", Name),
+    Column("ended", Name),
+    Column("record", Json, nullable=False),
+    Column("archived", Boolean, nullable=False, server_default=false()),
+    Index("jobs_created", "created"),
+    Index("jobs_target", "target", "created"),
+    Index("jobs_parent", "parent"),
+)
