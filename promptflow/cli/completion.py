@@ -103,6 +103,16 @@ def _models(before: list[str]) -> list[str]:
     return [str(row["name"]) for row in Workspace.open().store.select("assets", query)]
 
 
+def _endpoints(before: list[str]) -> list[str]:
+    rows = Workspace.open().store.select("endpoints", "SELECT name FROM endpoints ORDER BY name")
+    return [str(row["name"]) for row in rows]
+
+
+def _deployments(before: list[str]) -> list[str]:
+    rows = Workspace.open().store.select("deployments", "SELECT DISTINCT name FROM deployments ORDER BY name")
+    return [str(row["name"]) for row in rows]
+
+
 def _variants(before: list[str]) -> list[str]:
     flow = _flow(before)
     return [f"${{{n}.{v}}}" for n, variants in flow.node_variants.items() for v in variants.variants] if flow else []
@@ -150,6 +160,10 @@ _VALUES: dict[tuple[str, str], Callable[[list[str]], list[str]]] = {
     ("connection", "name"): _connections,
     ("model", "name"): _models,
     ("model", "parent"): _models,
+    ("endpoint", "name"): _endpoints,
+    ("endpoint", "deployment_name"): _deployments,
+    ("deployment", "name"): _deployments,
+    ("deployment", "endpoint_name"): _endpoints,
     ("", "variant"): _variants,
     ("", "node"): _nodes,
     ("flow", "inputs"): _inputs,

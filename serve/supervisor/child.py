@@ -11,13 +11,14 @@ import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from promptflow.exceptions import PromptflowException
 from promptflow.workspace.atomic import write_whole
 from serve.bound import members
 from serve.endpoints.spec import Probe, Spec
+from serve.endpoints.variables import plain
 from serve.gateway.heads import request_head
 from serve.gateway.instance import Instance
 from serve.gateway.wire import LostError, connect
@@ -38,9 +39,10 @@ _MAKERS = ThreadPoolExecutor(4, thread_name_prefix="environment")  # pip takes m
 @dataclass(frozen=True)
 class Launch:
     """What a process is started with. ``program`` goes after the interpreter, which ``interpreter`` makes first if it
-    has to: it blocks, and is given who is to be told what it does."""
+    has to: it blocks, and is given who is to be told what it does. ``secrets`` are variables that are in no file."""
 
     interpreter: Callable[[Callable[[str], None]], Path]
+    secrets: Callable[[], Mapping[str, str]]
     program: Sequence[str]
     spec: Spec
     spec_file: Path
@@ -136,12 +138,14 @@ class Child:
             self._making = True
             python = await asyncio.get_running_loop().run_in_executor(_MAKERS, launch.interpreter, _writer(log))
             self._making = False
+            secrets = await asyncio.to_thread(launch.secrets)
             self.started = time.monotonic()
-            write_whole(launch.spec_file, json.dumps(launch.spec.to_json()).encode(), mode=0o600)
+            spec = replace(launch.spec, variables=plain(launch.spec.variables))
+            write_whole(launch.spec_file, json.dumps(spec.to_json()).encode(), mode=0o600)
             return await asyncio.create_subprocess_exec(
                 str(python),
                 *launch.program,
-                env=dict(launch.environ),
+                env={**launch.environ, **secrets},
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -12,8 +12,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from promptflow.workspace import Workspace
 from serve.endpoints.records import Deployment
 from serve.endpoints.spec import FLOW, LLM, Spec
+from serve.endpoints.variables import looked_up
 from serve.environments.build import Environments
 from serve.gateway.figures import Figures
 from serve.gateway.lane import Lane
@@ -185,7 +187,10 @@ class Fleet:
         ]  # fmt: skip
         log = self.places.log(deployment.endpoint, deployment.name, slot)
         make = functools.partial(self.environments.make, self.spec.environment)
-        return Launch(make, program, self.spec, spec_file, socket, log, _environ(deployment, self.places, slot))
+        secrets = functools.partial(looked_up, self.spec.variables, Workspace.open(self.places.home))
+        return Launch(
+            make, secrets, program, self.spec, spec_file, socket, log, _environ(deployment, self.places, slot)
+        )
 
     def _bury(self) -> None:
         """Take note of those that have ended."""

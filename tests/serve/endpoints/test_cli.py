@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from promptflow.cli.main import main
+from promptflow.connections import CustomConnection
+from promptflow.connections.store import ConnectionStore
 from promptflow.workspace import Workspace
 from serve.cli.server import stop_server
 from serve.endpoints.store import EndpointStore
@@ -88,6 +90,8 @@ def test_traffic_moves_between_deployments_and_a_pin_goes_round_it(pf: Pf) -> No
     shown = json.loads(pf("endpoint", "show", "-n", "factors")[1])
     assert shown["traffic"] == {"blue": 0, "green": 100} and shown["tags"] == {"team": "search"}
     assert pf("endpoint", "update", "-n", "factors", "--mirror-traffic", "blue=20")[0] == 0
+    assert pf("completion", "words", "--", "endpoint", "show", "-n", "")[1].split() == ["factors"]
+    assert pf("completion", "words", "--", "deployment", "show", "-n", "")[1].split() == ["blue", "green"]
     rows = pf("deployment", "list", "-e", "factors", "-o", "tsv")[1].splitlines()
     assert [row.split("\t")[0] for row in rows] == ["name", "blue", "green"]
     code, out, _ = pf("deployment", "scale", "-n", "green", "-e", "factors", "--instances", "2")
@@ -133,6 +137,25 @@ def test_what_does_not_start_says_why_and_gets_no_traffic(pf: Pf, project: Path)
     assert pf("endpoint", "update", "-n", "factors", "--set", "name=others")[0] == 2
     code, _, err = pf("endpoint", "invoke", "-n", "factors", "-r", "request.json")
     assert code == 1 and "No deployment of 'factors' gets traffic (there is blue)" in err
+
+
+def test_variables_may_be_of_a_connection(pf: Pf, project: Path, opened: Workspace) -> None:
+    connection = CustomConnection(name="shop", secrets={"token": "s3cr3t"}, configs={"base": "b"})
+    ConnectionStore(opened).create_or_update(connection)
+    (project / "src" / "score.py").write_text(
+        "import os\n\ndef init(): ...\n\ndef run(raw):\n    return [os.environ[name] for name in ('TOKEN', 'PLAIN')]\n"
+    )
+    pf("endpoint", "create", "-f", "endpoint.yml")
+    words = ("environment_variables.TOKEN=${shop.token}", "environment_variables.PLAIN=${other}")
+    assert pf("deployment", "create", "-f", "blue.yml", "--all-traffic", "--set", *words)[0] == 0
+    assert pf("endpoint", "invoke", "-n", "factors", "-r", "request.json")[1] == '["s3cr3t","${other}"]\n'
+    kept = [file for file in opened.home.rglob("*") if file.is_file() and b"s3cr3t" in file.read_bytes()]
+    assert kept == []
+    gone = ("deployment", "update", "-f", "blue.yml", "--set", "environment_variables.TOKEN=${shop.nothing}")
+    code, _, err = pf(*gone)
+    assert code == 1 and "connection shop has no nothing" in err
+    answer = pf("endpoint", "invoke", "-n", "factors", "-r", "request.json")  # the instance before goes on
+    assert answer[0] == 0
 
 
 def test_a_stopped_server_comes_back_with_all_that_there_was(pf: Pf, opened: Workspace) -> None:
