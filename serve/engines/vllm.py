@@ -8,7 +8,7 @@ import secrets
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -27,16 +27,15 @@ from serve.engines.base import (
     UnsupportedError,
     Vectors,
 )
-from serve.engines.json_file import read_json
 from serve.engines.kinds import task_of
 from serve.engines.remote import RemoteEngine
 from serve.engines.remote_errors import RemoteError
+from serve.engines.vllm_adapters import Adapter, adapter_rank, write_zeros
 from serve.engines.vllm_chat import check_parts, forced, safe_messages, specials_of
 from serve.engines.vllm_control import Load, Refused, load_of
 from serve.engines.vllm_flags import Asked, Lora, Start, check, start_for
 from serve.engines.vllm_process import VllmProcess
 from serve.engines.vllm_users import Users
-from serve.engines.vllm_zeros import write_zeros
 from serve.installs import Install, Installs
 
 START_SECONDS = 900.0  # large models are read from slow disks
@@ -44,18 +43,8 @@ LOOK_SECONDS = 0.25  # between two looks whether it lives
 METRICS_SECONDS = 2.0
 RESTARTS = 1  # after it died; the next time the router makes a new engine, which may have more memory by then
 MOST_SLOTS = 8  # for adapters that are told of; more take turns
-WEIGHTS = "adapter_model.safetensors"
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Adapter:
-    """A LoRA on disk; ``called`` is its name in the server, which no other load of it has."""
-
-    folder: Path
-    rank: int
-    called: str
 
 
 class VllmEngine(Engine):
@@ -121,7 +110,7 @@ class VllmEngine(Engine):
             self._lora = replace(self._lora, slots=max(self._lora.slots, min(len(adapters), MOST_SLOTS)))
 
     def load(self) -> None:
-        self._closed, self._deaths = False, 0
+        self._closed, self._asleep, self._deaths = False, False, 0
         self._install = self._find_install()
         self._specials = specials_of(self.folder)
         self.tasks = frozenset({self.task if self.task in ("embed", "rerank") else "generate"})
@@ -203,12 +192,14 @@ class VllmEngine(Engine):
         with self._change:
             if not self._can_sleep():
                 return False
-            assert self._process is not None
+            assert self._process is not None and self._remote is not None
             self._users.pause()
             try:
                 self._process.control.post("/sleep?level=1")
             except (OSError, http.client.HTTPException, Refused) as error:
                 logger.warning("%s does not sleep: %s", self.model, error)
+                self._users.open(self._remote)
+                self._look.set()
                 return False
             self._asleep = True
             return True
@@ -461,19 +452,3 @@ class VllmEngine(Engine):
         if not self.context or sampling.max_tokens is None or sampling.max_tokens <= self.context:
             return sampling
         return replace(sampling, max_tokens=self.context)
-
-
-def adapter_rank(folder: Path) -> int:
-    """Of a LoRA in PEFT's layout; says what is wrong with others."""
-    config = read_json(folder / "adapter_config.json")
-    if not config:
-        raise ValidationException(f"The folder {folder} holds no adapter_config.json.", hint="give a LoRA's folder")
-    if config.get("peft_type") != "LORA":
-        raise UnsupportedError(f"The adapter in {folder} is a {config.get('peft_type')}; only LORA can be run.")
-    if not (folder / WEIGHTS).is_file():
-        raise ValidationException(f"The folder {folder} holds no {WEIGHTS}.", hint="pickled adapters are not read")
-    ranks = [config.get("r", 8), *(config.get("rank_pattern") or {}).values()]
-    counts = [rank for rank in ranks if isinstance(rank, int) and 0 < rank]
-    if counts != ranks:
-        raise ValidationException(f"The adapter in {folder} names the ranks {ranks}.")
-    return max(counts)

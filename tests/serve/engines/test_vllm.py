@@ -450,6 +450,13 @@ def test_one_that_has_no_room_to_sleep_or_may_not_does_not(model: Path) -> None:
             assert text_of(ask(engine, plain("hi"))) == "said by m "
 
 
+def test_one_that_fails_to_sleep_goes_on(model: Path) -> None:
+    tell(model, sleepless=True)
+    with loaded(model, machine=H200) as engine:
+        assert engine.sleep() is False
+        assert text_of(ask(engine, plain("hi"))) == "said by m "
+
+
 def test_one_that_dies_in_its_sleep_is_loaded_anew(model: Path) -> None:
     with loaded(model, machine=H200) as engine:
         assert engine.sleep()

@@ -1,6 +1,6 @@
 """Speaks the part of vLLM's HTTP surface that the engine uses, started as vLLM is: `python -P -m vllm... --uds=PATH`.
 
-What it does is told by `stand_in.json` in the model's folder (`start_seconds`, `crash`), and by the prompts: "die" ends
+What it does is told by `stand_in.json` in the model's folder (`start_seconds`, `crash`, `sleepless`), and by the prompts: "die" ends
 the process in the middle of the answer, "count N" says N words, a pause of `pause` seconds before each. Every body it is
 sent is a line of `asked.jsonl` in the model's folder; `started.jsonl` has how it was started.
 """
@@ -90,6 +90,8 @@ class Handler(BaseHTTPRequestHandler):
     def _nap(self, path: str) -> None:
         if os.environ.get("VLLM_SERVER_DEV_MODE") != "1":
             return self._fail(404, "not in this mode")
+        if self._told().get("sleepless"):
+            return self._fail(500, "CUDA error")
         self.server.asleep = path == "/sleep"
         self._json({"status": "sleeping" if self.server.asleep else "awake"})
 
