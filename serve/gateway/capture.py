@@ -23,6 +23,7 @@ MAX_WAITING = (
 )  # bytes of a deployment that are not written yet; what comes then is dropped, and counted
 
 INPUTS, OUTPUTS = ("model_inputs", "request"), ("model_outputs", "response")
+Lines = tuple[float, list[bytes]]  # when it was, and a line for each collection
 TYPES = {"model_inputs": "azureml.inference.inputs", "model_outputs": "azureml.inference.outputs"}
 
 
@@ -59,7 +60,7 @@ class Capture:
         self.headers = frozenset(name.lower().encode() for name in settings.capture_headers)
         self.names = [name for name, one in settings.collections.items() if one.enabled and name in (*INPUTS, *OUTPUTS)]
         self._due = 0.0
-        self._waiting: deque[tuple[Captured, list[bytes] | None]] = deque()
+        self._waiting: deque[Captured | Lines] = deque()
         self._bytes = 0
         self._lock = threading.Lock()
 
@@ -72,19 +73,21 @@ class Capture:
         return True
 
     def add(self, captured: Captured) -> None:
-        lines = self.lines(captured) if captured.size < INLINE else None
+        one: Captured | Lines = captured
+        if captured.size < INLINE:
+            one = (captured.at, self.lines(captured))
         with self._lock:
             if self._bytes + captured.size > MAX_WAITING:
                 self.dropped += 1
                 return
             self._bytes += captured.size
-            self._waiting.append((captured, lines))
+            self._waiting.append(one)
 
-    def take(self) -> list[tuple[Captured, list[bytes]]]:
+    def take(self) -> list[Lines]:
         """All that waits: each with its lines, one per collection."""
         with self._lock:
-            taken, self._waiting, self._bytes = list(self._waiting), deque(), 0
-        return [(one, self.lines(one) if lines is None else lines) for one, lines in taken]
+            taken, self._waiting, self._bytes = self._waiting, deque(), 0
+        return [(one.at, self.lines(one)) if isinstance(one, Captured) else one for one in taken]
 
     def lost(self, count: int) -> None:
         """So many could not be written."""

@@ -18,13 +18,11 @@ from promptflow.exceptions import MissingExtraError
 from promptflow.workspace.atomic import make_folder
 from promptflow.workspace.optional import need
 from serve.gateway.aside import aside
-from serve.gateway.capture import Capture, Captured
+from serve.gateway.capture import Capture, Lines
 
 WRITE_SECONDS = 0.2  # short, so that what is written at once is little
 WARN_SECONDS = 60.0  # between two warnings
 FORMATS = {"minute": "%Y/%m/%d/%H/%M", "hour": "%Y/%m/%d/%H", "day": "%Y/%m/%d", "month": "%Y/%m"}
-
-Taken = list[tuple[Captured, list[bytes]]]
 
 logger = logging.getLogger(__name__)
 
@@ -55,10 +53,10 @@ class Writer:
                 self._keep(capture, taken)
         self._roll()
 
-    def _keep(self, capture: Capture, taken: Taken) -> None:
+    def _keep(self, capture: Capture, taken: list[Lines]) -> None:
         try:
             for at, name in enumerate(capture.names):
-                self._append(capture, name, [(one.at, lines[at]) for one, lines in taken])
+                self._append(capture, name, [(when, lines[at]) for when, lines in taken])
         except Exception as error:
             capture.lost(len(taken))
             if time.monotonic() - self._warned > WARN_SECONDS:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from serve.endpoints.spec import Collection
 from serve.endpoints.tokens import issue
 from tests.serve.gateway.stage import KEY, SIGNING, Echo, Stage, serving, stage
 
@@ -412,13 +413,15 @@ def test_a_sample_is_captured() -> None:
     async def play() -> None:
         async with stage() as it:
             await it.instance("blue", Echo())
-            capture = it.capture("blue", sampling_rate=0.5, capture_headers=("X-User",))
+            capture = it.capture(
+                "blue", collections={"request": Collection()}, sampling_rate=0.5, capture_headers=("X-User",)
+            )
             it.open({"blue": 100})
             for number in range(4):
                 await it.ask(data=b"%d" % number, x_user="me")
-            taken = [one for one, _ in capture.take()]
-            assert [one.request for one in taken] == [b"1", b"3"]
-            assert taken[0].answer == b"blue" and taken[0].headers == {"x-user": "me"}
+            taken = [json.loads(line) for _, (line,) in capture.take()]
+            assert [one["data"] for one in taken] == [1, 3]
+            assert taken[0]["headers"] == {"x-user": "me"}
 
     asyncio.run(play())
 
