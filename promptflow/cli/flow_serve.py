@@ -29,6 +29,7 @@ def serve(args: Namespace, out: Output) -> None:
         init=args.init,
         static_folder=args.static_folder and str(Path(args.static_folder).resolve()),
         config=args.config,
+        variant=getattr(args, "variant", None),
     )
     listener = listen(args.host, args.port)
     url = url_of(listener)
@@ -43,6 +44,14 @@ def serve(args: Namespace, out: Output) -> None:
         serve_with_workers(options, listener, args.workers, ready)
     else:
         run(options, listener, ready)
+
+
+def serve_page(args: Namespace, out: Output) -> None:
+    """`pf flow test --ui`: the page of a flow on a free port, until Ctrl-C."""
+    same = ("environment_variables", "init", "config", "variant", "skip_open_browser")
+    given = {name: getattr(args, name) for name in same}
+    place = {"source": args.flow, "host": "localhost", "port": args.port or 0, "workers": 1, "static_folder": None}
+    serve(Namespace(**given, **place), out)
 
 
 def _has_display() -> bool:

@@ -15,15 +15,15 @@ from promptflow.cli.errors import UsageError
 from promptflow.cli.formats import to_json
 from promptflow.cli.output import Output
 from promptflow.client.client import PFClient
-from promptflow.exceptions import NotSupported
 from promptflow.tracing.spans import run_context
 
 
 def test(args: Namespace, out: Output) -> None:
     if args.ui or args.multi_modal:
-        raise NotSupported(
-            "pf flow test --ui: the chat page is not part of this release", hint="--interactive talks in the terminal"
-        )
+        from promptflow.cli.flow_serve import serve_page  # a server, for this flag only
+
+        serve_page(args, out)
+        return
     inputs = {**(read_values_file(args.input) if args.input else {}), **(args.inputs or {})}
     client = PFClient(config=args.config)
     with run_context(collection=args.collection), _tape(client, args):
@@ -86,7 +86,7 @@ def _arguments(parser: ArgumentParser) -> None:
     add_environment_variables(parser)
     add_init(parser)
     parser.add_argument("--interactive", action="store_true", help="Talk to a chat flow in the terminal.")
-    parser.add_argument("--ui", action="store_true", help="Talk to a chat flow on a page (not in this release).")
+    parser.add_argument("--ui", action="store_true", help="Talk to a chat flow, or fill a form, on a page.")
     parser.add_argument("--collection", help="The collection of traces that this test belongs to.")
     parser.add_argument(
         "--detail", metavar="FOLDER", help="Where to keep the records of the test (<flow>/.promptflow)."
@@ -106,7 +106,7 @@ def _arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--skip-open-browser", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--config", action=KeyValues, nargs="+", help=argparse.SUPPRESS)
     parser.add_argument("--url-params", action=KeyValues, nargs="+", help=argparse.SUPPRESS)
-    parser.add_argument("--port", help=argparse.SUPPRESS)
+    parser.add_argument("--port", type=int, help=argparse.SUPPRESS)
 
 
 TEST = Command(

@@ -74,12 +74,6 @@ def test_environment_variables_from_words_and_files(pf: Pf, project: Path) -> No
     assert json.loads(pf(*words)[1]) == {"o": "word from file"}
 
 
-def test_the_chat_page_is_not_in_this_release(pf: Pf, project: Path) -> None:
-    code, out, err = pf("flow", "test", "--flow", "f", "--ui")
-    assert code == 1
-    assert "--interactive" in err
-
-
 def test_talking_remembers_what_was_said(pf: Pf, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (project / "f" / "flow.dag.yaml").write_text(CHAT, encoding="utf-8")
     (project / "f" / "a.py").write_text(CHAT_TOOL, encoding="utf-8")

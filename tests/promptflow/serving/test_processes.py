@@ -75,6 +75,20 @@ def test_variables_count_in_their_order_and_the_folder_comes_first(tmp_path):
         assert process.wait(20) == 0
 
 
+def test_a_flow_can_be_tested_on_its_page(tmp_path):
+    command = [sys.executable, "-m", "promptflow", "flow", "test", "--flow", str(flow(tmp_path)), "--ui"]
+    process = subprocess.Popen([*command, "--skip-open-browser"], stderr=subprocess.PIPE, text=True)
+    try:
+        assert process.stderr is not None
+        found = re.search(r"http://\S+", process.stderr.readline())
+        assert found and "<main" in httpx.get(found[0]).text
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 0
+    finally:
+        process.kill()
+        process.communicate()
+
+
 def test_what_is_in_the_works_is_answered_before_the_end(tmp_path):
     from concurrent.futures import ThreadPoolExecutor
 
