@@ -104,8 +104,9 @@ def test_all_our_flags_are_vllms(vllm_home: Path, models: Path) -> None:
 def test_it_answers_chats_prompts_and_tokens(engine: VllmEngine) -> None:
     said = ask(engine, chat("hi", max_tokens=12, temperature=0))
     assert said[-1].finish == "length" and said[-1].completion_tokens == 12 and said[-1].prompt_tokens > 10
-    assert ask(engine, chat("hi", max_tokens=12, temperature=0))[-1] == said[-1]
-    assert len(said) > 2  # streamed
+    # How many tokens come in one piece depends on who is busy.
+    assert text_of(ask(engine, chat("hi", max_tokens=12, temperature=0))) == text_of(said)
+    assert len(said) > 1
     assert ask(engine, Request(prompt=[5, 6, 7], sampling=Sampling(max_tokens=3)))[-1].prompt_tokens == 3
     logprobs = [one for piece in ask(engine, plain("Hello", max_tokens=3, logprobs=2)) for one in piece.logprobs]
     assert len(logprobs) == 3 and all(len(one.top) >= 2 and one.logprob < 0 for one in logprobs)
