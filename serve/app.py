@@ -176,7 +176,7 @@ class Server(HttpServer):
         config = uvicorn.Config(
             app,
             http=Protocol,
-            log_level="warning",
+            log_level="error",  # what strangers send that is no HTTP would fill the disk otherwise
             access_log=False,
             lifespan="off",
             ws="none",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import signal
 import sys
@@ -16,7 +17,7 @@ from urllib.error import URLError
 from promptflow.cli import exits
 from promptflow.cli.command import Command
 from promptflow.cli.output import Output
-from promptflow.exceptions import UserErrorException
+from promptflow.exceptions import UserErrorException, WorkspaceError
 from promptflow.workspace import Workspace, pids
 from promptflow.workspace.http_server import listen
 from serve.supervisor.beacon import Beacon, find
@@ -65,9 +66,16 @@ def status(args: Namespace, out: Output) -> int:
 def ensure_server(workspace: Workspace, out: Output) -> Beacon:
     """The running server; where there is none, it is started in the background, and said so."""
     running = find(workspace.home)
-    if running is None:
+    if running is not None:
+        return running
+    try:
         running = start_server(workspace)
-        out.note(f"started the server of this workspace at {running.url} (pf server stop ends it)")
+    except WorkspaceError:
+        process = workspace.processes.get(NAME)
+        if process is None or not process.is_running:
+            raise
+        return _answering(workspace)  # another command is starting it just now
+    out.note(f"started the server of this workspace at {running.url} (pf server stop ends it)")
     return running
 
 
@@ -82,6 +90,10 @@ def start_server(
     argv = [sys.executable, "-P", "-m", "promptflow", "server", "start", "--foreground", "--host", host]
     argv += ["--port", str(port), *(["--max-body", str(max_body)] if max_body is not None else [])]
     workspace.processes.start(NAME, argv, env={"PF_HOME_DIRECTORY": str(workspace.home)}, cwd=workspace.home)
+    return _answering(workspace)
+
+
+def _answering(workspace: Workspace) -> Beacon:
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         process = workspace.processes.get(NAME)
@@ -133,6 +145,7 @@ def describe(beacon: Beacon | None, workspace: Workspace) -> dict[str, Any]:
 def _in_foreground(workspace: Workspace, args: Namespace, out: Output) -> int:
     from serve.app import serve  # brings uvicorn and the database, which the other verbs have no need of
 
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.WARNING)
     listener = listen(args.host, _free_port(args.host) if args.port is None else args.port)
     max_body = {} if args.max_body is None else {"max_body": args.max_body}
     serve(workspace, listener, ready=lambda url: out.note(f"{url}, until Ctrl-C"), **max_body)

@@ -10,14 +10,16 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from promptflow.cli.output import Output
 from promptflow.exceptions import UserErrorException
 from promptflow.workspace import Workspace, pids
-from serve.cli.server import start_server, stop_server
+from serve.cli.server import ensure_server, start_server, stop_server
 from serve.endpoints.records import Deployment, Endpoint
 from serve.endpoints.spec import Spec
 from serve.endpoints.store import EndpointStore
@@ -103,6 +105,15 @@ def test_there_is_one_server_per_workspace_and_it_ends_in_order(workspace: Works
     log = (workspace.home / "endpoints" / "logs" / "access.log").read_text()
     assert json.loads(log.splitlines()[0])["endpoint"] == "shop"
     assert key not in log and beacon.key not in log
+
+
+def test_commands_that_need_a_server_at_the_same_time_start_one(workspace: Workspace) -> None:
+    opened = [Workspace.open(workspace.home, database_url="") for _ in range(3)]
+    with ThreadPoolExecutor() as pool:
+        found = list(pool.map(lambda one: ensure_server(one, Output()), opened))
+    assert len({beacon.pid for beacon in found}) == 1
+    for one in opened:
+        one.close()
 
 
 def test_a_port_that_is_taken_says_so_and_without_one_the_next_is_used(workspace: Workspace) -> None:
