@@ -27,7 +27,7 @@ RECORDED = (
     "instance_type", "app_insights_enabled", "egress_public_network_access", "private_network_connection", "type",
     "resources",
 )  # fmt: skip
-_PRINTED = (
+PRINTED = (
     "$schema",
     "id",
     "provisioning_state",
@@ -41,7 +41,7 @@ KEYS = (
     "name", "endpoint_name", "description", "tags", "properties", "model", "code_configuration", "environment",
     "environment_variables", "instance_count", "scale_settings", "request_settings", "liveness_probe",
     "readiness_probe", "data_collector", "model_mount_path", "flow", "engine", "options", "adapters",
-    "batching", "allow_pickle", "memory_limit", *RECORDED, *_PRINTED,
+    "batching", "allow_pickle", "memory_limit", *RECORDED, *PRINTED,
 )  # fmt: skip
 _FOLDERS = ("./", "../", "/", "~", "file:")
 
@@ -112,7 +112,7 @@ def read_deployment(data: Mapping[str, Any], folder: Path, marks: Marks | None =
     )
     description, tags, properties = fields.text("description"), fields.texts("tags"), fields.texts("properties")
     request = read_request(fields)
-    fields.keep(*_PRINTED)
+    fields.keep(*PRINTED)
     fields.end("A deployment")
     findings.check()
     given = frozenset(key for key in data if fields.has(key))
@@ -195,7 +195,10 @@ def _code(fields: Fields, folder: Path) -> tuple[Path | None, str]:
 
 def _inside(folder: Path, name: str) -> bool:
     file = folder / name
-    return file.is_file() and file.resolve().is_relative_to(folder.resolve())
+    try:
+        return file.is_file() and file.resolve().is_relative_to(folder.resolve())
+    except OSError:  # such as a name that no file can have
+        return False
 
 
 def _folder(value: Any, folder: Path) -> Path:

@@ -120,8 +120,8 @@ def _of_context(context: Path) -> tuple[str, ...]:
 def _of_file(path: Path, depth: int = 0) -> tuple[str, ...]:
     try:
         text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+    except (OSError, ValueError) as error:  # of the latter are bytes that are not UTF-8, and names that no file has
+        reason = error.strerror if isinstance(error, OSError) else str(error)
         raise ValidationException(f"The requirements {path} cannot be read: {reason}.") from error
     return tuple(found for line in text.splitlines() for found in _lines(line, path.parent, depth))
 

@@ -19,7 +19,7 @@ Path = tuple[str | int, ...]
 _UNITS = {
     "": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40,
 }  # fmt: skip
-_BYTES = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]i?)?b?", re.I)
+_BYTES = re.compile(r"(\d{1,18}(?:\.\d{1,9})?)\s*([kmgt]i?)?b?", re.I)
 
 
 @dataclass
@@ -117,7 +117,9 @@ class Fields:
         except ValidationException as error:
             message = error.message if error.message.startswith(("'", "The ", "There ")) else f"'{key}' {error.message}"
             self.problem(key, message, error.hint)
-            return default
+        except OSError as error:
+            self.problem(key, f"'{key}' is {_shown(self.data[key])}: {error.strerror}.")
+        return default
 
 
 def check_mapping(data: Any, marks: Marks, what: str) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime
+import math
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +13,9 @@ from catalog.registry import Registry
 from catalog.schemas import AssetFileError, ModelSpec
 from promptflow.cli.errors import three_lines
 from promptflow.workspace.yamlfile import dump_yaml, load_yaml, load_yaml_text
-from serve.endpoints.deployment_file import DeploymentFile, read_deployment
+from serve.endpoints.deployment_file import KEYS, PRINTED, RECORDED, DeploymentFile, read_deployment
 from serve.endpoints.document import deployment_document, endpoint_document
+from serve.endpoints.endpoint_file import KEYS as ENDPOINT_KEYS
 from serve.endpoints.endpoint_file import read_endpoint
 from serve.endpoints.records import Endpoint
 from serve.endpoints.resolve import resolve
@@ -215,6 +218,49 @@ def test_unknown_keys_are_warned_of(project: Path) -> None:
 def test_endpoints_that_are_wrong(text: str, said: str) -> None:
     with pytest.raises(AssetFileError, match=said):
         read_endpoint(*load_yaml_text(text))
+
+
+_ODD: list[Any] = [
+    None, True, 0, -1, 2**70, 1.5, math.nan, math.inf, "", "x", "azureml:", "azureml:a:1", "\0", "a\nb", "9" * 400,
+    "../..", "/etc/passwd", "src", [], [[]], ["a", {}], {}, {"a": {"b": [None]}}, {None: 1}, {1: 2}, datetime.date.min,
+]  # fmt: skip
+_INNER = {
+    "code_configuration": ("code", "scoring_script"),
+    "environment": ("conda_file", "image", "build", "requirements", "name", "inference_config"),
+    "model": ("path", "name", "version", "type", "tags", "flavors"),
+    "request_settings": ("request_timeout_ms", "max_concurrent_requests_per_instance"),
+    "readiness_probe": ("period", "failure_threshold"),
+    "scale_settings": ("type", "min_instances", "max_instances", "idle_seconds", "target_in_flight"),
+    "data_collector": ("collections", "sampling_rate", "rolling_rate", "request_logging"),
+    "resources": ("limits", "requests"),
+    "batching": ("max_size", "latency_ms"),
+}
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_whatever_stands_in_a_file_is_read_or_told_of(project: Path, key: str) -> None:
+    base = {
+        "name": "blue",
+        "endpoint_name": "factors",
+        "code_configuration": {"code": "src", "scoring_script": "score.py"},
+    }
+    inner = [{name: odd} for name in _INNER.get(key, ()) for odd in _ODD]
+    told = 0
+    for value in [*_ODD, *inner]:
+        try:
+            read_deployment({**base, key: value}, project)
+        except AssetFileError as error:
+            told += all(problem.message for problem in error.problems)
+    assert told or key in (*RECORDED, *PRINTED)
+
+
+@pytest.mark.parametrize("key", ENDPOINT_KEYS)
+def test_whatever_stands_in_an_endpoints_file_is_read_or_told_of(key: str) -> None:
+    for value in _ODD:
+        try:
+            read_endpoint({"name": "factors", key: value})
+        except AssetFileError as error:
+            assert error.problems
 
 
 def test_what_is_resolved_is_a_copy_that_stays(store: EndpointStore, project: Path) -> None:
