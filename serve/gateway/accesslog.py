@@ -14,7 +14,7 @@ from promptflow.workspace.atomic import make_folder
 from serve.gateway.aside import aside
 
 FLUSH_SECONDS = 0.1  # short, so that what is written at once is little
-MOST = 50_000  # lines that wait; more are dropped, and their number is said
+MOST = 16 * 1024 * 1024  # bytes that wait; lines beyond are dropped, and their number is said
 FILE_BYTES = 64 * 1024 * 1024  # then a new file is begun; the one before is kept
 
 logger = logging.getLogger(__name__)
@@ -27,13 +27,14 @@ class AccessLog:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._lines: list[bytes] = []
+        self._lines = bytearray()  # one piece of memory, which is given back as a whole
         self._dropped = 0
 
     def add(self, entry: Entry) -> None:
         # Made here and not by the thread that writes: what holds the interpreter there keeps answers waiting.
         if len(self._lines) < MOST:
-            self._lines.append(_line(entry))
+            self._lines += _line(entry)
+            self._lines += b"\n"
         else:
             self._dropped += 1
 
@@ -48,13 +49,13 @@ class AccessLog:
 
     async def _flush(self) -> None:
         if self._lines:
-            lines, self._lines = self._lines, []
+            lines, self._lines = self._lines, bytearray()
             dropped, self._dropped = self._dropped, 0
             await aside(self._write, lines, dropped)
 
-    def _write(self, lines: list[bytes], dropped: int) -> None:
+    def _write(self, lines: bytearray, dropped: int) -> None:
         if dropped:
-            lines.append(orjson.dumps({"dropped": dropped}))
+            lines += orjson.dumps({"dropped": dropped}) + b"\n"
         if not lines:
             return
         try:
@@ -63,9 +64,9 @@ class AccessLog:
                 os.replace(self.path, self.path.with_suffix(".previous.log"))
             descriptor = os.open(self.path, os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, 0o600)
             with os.fdopen(descriptor, "ab") as file:
-                file.write(b"\n".join(lines) + b"\n")
+                file.write(lines)
         except Exception as error:  # a full disk must not stop the answers
-            logger.warning("%d lines of the access log are lost: %s", len(lines), error)
+            logger.warning("%d bytes of the access log are lost: %s", len(lines), error)
 
 
 def _line(entry: Entry) -> bytes:

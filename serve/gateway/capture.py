@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 import threading
-from collections import deque
+from collections import defaultdict
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -23,7 +23,6 @@ MAX_WAITING = (
 )  # bytes of a deployment that are not written yet; what comes then is dropped, and counted
 
 INPUTS, OUTPUTS = ("model_inputs", "request"), ("model_outputs", "response")
-Lines = tuple[float, list[bytes]]  # when it was, and a line for each collection
 TYPES = {"model_inputs": "azureml.inference.inputs", "model_outputs": "azureml.inference.outputs"}
 
 
@@ -48,6 +47,22 @@ class Captured:
         return 256 + len(self.request or b"") + len(self.answer or b"")
 
 
+class Taken:
+    """Lines by collection and the minute that they are of, and of how many requests. One piece of memory for each, not
+    one for each line: that is given back as a whole."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.lines: dict[tuple[str, int], bytearray] = defaultdict(bytearray)
+
+    def add(self, captured: Captured, names: list[str], lines: list[bytes]) -> None:
+        self.count += 1
+        for name, line in zip(names, lines, strict=True):
+            buffer = self.lines[name, int(captured.at) // 60]
+            buffer += line
+            buffer += b"\n"
+
+
 class Capture:
     """The queue between the gateway, which adds, and the thread that writes, which takes.
 
@@ -60,7 +75,8 @@ class Capture:
         self.headers = frozenset(name.lower().encode() for name in settings.capture_headers)
         self.names = [name for name, one in settings.collections.items() if one.enabled and name in (*INPUTS, *OUTPUTS)]
         self._due = 0.0
-        self._waiting: deque[Captured | Lines] = deque()
+        self._taken = Taken()
+        self._large: list[Captured] = []
         self._bytes = 0
         self._lock = threading.Lock()
 
@@ -73,21 +89,27 @@ class Capture:
         return True
 
     def add(self, captured: Captured) -> None:
-        one: Captured | Lines = captured
-        if captured.size < INLINE:
-            one = (captured.at, self.lines(captured))
+        small = captured.size < INLINE
+        lines = self.lines(captured) if small else []
         with self._lock:
             if self._bytes + captured.size > MAX_WAITING:
                 self.dropped += 1
                 return
             self._bytes += captured.size
-            self._waiting.append(one)
+            if small:
+                self._taken.add(captured, self.names, lines)
+            else:
+                self._large.append(captured)
 
-    def take(self) -> list[Lines]:
-        """All that waits: each with its lines, one per collection."""
+    def take(self) -> Taken:
+        """All that waits."""
         with self._lock:
-            taken, self._waiting, self._bytes = self._waiting, deque(), 0
-        return [(one.at, self.lines(one)) if isinstance(one, Captured) else one for one in taken]
+            taken, self._taken = self._taken, Taken()
+            large, self._large = self._large, []
+            self._bytes = 0
+        for one in large:
+            taken.add(one, self.names, self.lines(one))
+        return taken
 
     def lost(self, count: int) -> None:
         """So many could not be written."""

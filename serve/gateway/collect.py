@@ -6,7 +6,6 @@ import asyncio
 import logging
 import os
 import time
-from collections import defaultdict
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,7 +17,7 @@ from promptflow.exceptions import MissingExtraError
 from promptflow.workspace.atomic import make_folder
 from promptflow.workspace.optional import need
 from serve.gateway.aside import aside
-from serve.gateway.capture import Capture, Lines
+from serve.gateway.capture import Capture, Taken
 
 WRITE_SECONDS = 0.2  # short, so that what is written at once is little
 WARN_SECONDS = 60.0  # between two warnings
@@ -49,35 +48,29 @@ class Writer:
         """What waits in them. What cannot be written is dropped, and counted."""
         for capture in captures:
             taken = capture.take()
-            if taken:
+            if taken.count:
                 self._keep(capture, taken)
         self._roll()
 
-    def _keep(self, capture: Capture, taken: list[Lines]) -> None:
+    def _keep(self, capture: Capture, taken: Taken) -> None:
         try:
-            for at, name in enumerate(capture.names):
-                self._append(capture, name, [(when, lines[at]) for when, lines in taken])
+            for (name, minute), lines in taken.lines.items():
+                self._append(capture, name, minute, lines)
         except Exception as error:
-            capture.lost(len(taken))
+            capture.lost(taken.count)
             if time.monotonic() - self._warned > WARN_SECONDS:
                 self._warned = time.monotonic()
                 logger.warning("captured requests of %s are lost: %s", capture.endpoint, error)
 
-    def _append(self, capture: Capture, name: str, lines: list[tuple[float, bytes]]) -> None:
+    def _append(self, capture: Capture, name: str, minute: int, lines: bytearray) -> None:
         folder = self.place(capture, name)
-        files: dict[Path, list[bytes]] = defaultdict(list)
         layout = FORMATS.get(capture.settings.rolling_rate, FORMATS["hour"])
-        minute, file = -1, folder
-        for at, line in lines:
-            if int(at) // 60 != minute:
-                minute, file = int(at) // 60, folder / f"{datetime.fromtimestamp(at, UTC).strftime(layout)}.jsonl"
-            files[file].append(line)
-        for file, content in files.items():
-            make_folder(file.parent)
-            descriptor = os.open(file, os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, 0o600)
-            with os.fdopen(descriptor, "ab") as opened:
-                opened.write(b"\n".join(content) + b"\n")
-            self._open.add(file)
+        file = folder / f"{datetime.fromtimestamp(minute * 60, UTC).strftime(layout)}.jsonl"
+        make_folder(file.parent)
+        descriptor = os.open(file, os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "ab") as opened:
+            opened.write(lines)
+        self._open.add(file)
         if folder not in self._told:
             self._told.add(folder)
             self.known(capture, name, folder)

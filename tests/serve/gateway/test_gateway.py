@@ -419,7 +419,8 @@ def test_a_sample_is_captured() -> None:
             it.open({"blue": 100})
             for number in range(4):
                 await it.ask(data=b"%d" % number, x_user="me")
-            taken = [json.loads(line) for _, (line,) in capture.take()]
+            lines = b"".join(capture.take().lines.values())
+            taken = [json.loads(line) for line in lines.splitlines()]
             assert [one["data"] for one in taken] == [1, 3]
             assert taken[0]["headers"] == {"x-user": "me"}
 
