@@ -60,6 +60,7 @@ def update(args: Namespace, out: Output) -> None:
         changed = replace(changed, traffic=_all_of(current, parse_traffic(args.traffic)))
     if args.mirror_traffic is not None:
         changed = replace(changed, mirror=parse_traffic(args.mirror_traffic))
+    _warn_of_unready(store, changed, out)
     kept = store.update(changed)
     tell_server(store.workspace)
     tell(out, record(store, kept), args)
@@ -113,6 +114,15 @@ def record(store: EndpointStore, endpoint: Endpoint) -> dict[str, Any]:
         "created": endpoint.created,
         "updated": endpoint.updated,
     }
+
+
+def _warn_of_unready(store: EndpointStore, endpoint: Endpoint, out: Output) -> None:
+    """Whoever moves traffic wants to know that it would go nowhere."""
+    beacon = find(store.workspace.home)
+    for name, share in endpoint.traffic.items() if beacon is not None else ():
+        found = status(beacon, endpoint.name, name)
+        if share and provisioning_state(found["state"]) == "Failed":
+            out.warn(f"{share} % of the traffic goes to '{name}', which is not ready: {found['message']}")
 
 
 def _read(args: Namespace, out: Output, data: dict[str, Any] | None = None) -> EndpointFile:

@@ -135,6 +135,9 @@ def test_what_does_not_start_says_why_and_gets_no_traffic(pf: Pf, project: Path)
     code, out, _ = pf("deployment", "show", "-n", "blue", "-e", "factors")
     assert json.loads(out)["provisioning_state"] == "Failed" and json.loads(out)["traffic"] == 0
     assert pf("endpoint", "update", "-n", "factors", "--set", "name=others")[0] == 2
+    code, _, err = pf("endpoint", "update", "-n", "factors", "--traffic", "blue=100")
+    assert code == 0 and "100 % of the traffic goes to 'blue', which is not ready" in err
+    pf("endpoint", "update", "-n", "factors", "--traffic", "blue=0")
     code, _, err = pf("endpoint", "invoke", "-n", "factors", "-r", "request.json")
     assert code == 1 and "No deployment of 'factors' gets traffic (there is blue)" in err
 
