@@ -2,9 +2,10 @@
 
 - a flow of three Python nodes: CPU of the server per request, p95;
 - a flow that waits for a model: how much of concurrency / latency is reached, and by FastAPI with one aiohttp pool;
+- what the server holds after many requests;
 - many streams at once: whether all of them are whole, what each event costs, and what the server holds meanwhile.
 
-    python -m benchmarks.flow_serve [--seconds 4] [--repetitions 3] [--streams 1000] [--workers 1]
+    python -m benchmarks.flow_serve [--seconds 4] [--repetitions 3] [--streams 1000] [--requests 40000] [--workers 1]
 """
 
 from __future__ import annotations
@@ -215,6 +216,35 @@ def python_figures(ours: Server, bare: Server, seconds: float, repetitions: int)
         )
 
 
+def memory_figure(server: Server, requests: int) -> Figure:
+    """Whether the server holds more at the end of so many requests than after the first quarter of them."""
+    body = {"question": "how many  Apples", "n": 3}
+    held = []
+    for _ in range(4):
+        asyncio.run(ask(server, body, requests // 4))
+        held.append(memory_mb(server.pid, "Rss"))
+    growth = (held[-1] - held[0]) / held[0]
+    return Figure(
+        f"memory over {requests} requests",
+        f"{held[0]:.1f} MB after a quarter of them, {held[-1]:.1f} MB at the end",
+        "-",
+        f"{growth:.2%} <= 1.00% more",
+        growth <= 0.01,
+    )
+
+
+async def ask(server: Server, body: dict[str, Any], requests: int) -> None:
+    left = iter(range(requests))
+
+    async def worker(session: aiohttp.ClientSession) -> None:
+        for _ in left:
+            async with session.post("/score", json=body) as answer:
+                await answer.read()
+
+    async with aiohttp.ClientSession(server.url, connector=aiohttp.TCPConnector(limit=0)) as session:
+        await asyncio.gather(*(worker(session) for _ in range(16)))
+
+
 def asking_figures(ours: Server, bare: Server, seconds: float, repetitions: int) -> Iterator[Figure]:
     body = {"question": "how many  Apples"}
     for at_once, bound in LLM_BOUNDS.items():
@@ -280,6 +310,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=4)
     parser.add_argument("--repetitions", type=int, default=3)
     parser.add_argument("--streams", type=int, default=1000)
+    parser.add_argument("--requests", type=int, default=40_000, help="of which memory is watched")
     parser.add_argument("--workers", type=int, default=1)
     args = parser.parse_args()
     figures: list[Figure] = []
@@ -292,6 +323,7 @@ def main() -> int:
         with bare_server(folder, slow.url, args.workers) as bare:
             with flow_server(folder / "python", environ, args.workers) as ours:
                 figures += python_figures(ours, bare, args.seconds, args.repetitions)
+                figures.append(memory_figure(ours, args.requests))
             with flow_server(folder / "asking", environ, args.workers) as ours:
                 figures += asking_figures(ours, bare, args.seconds, args.repetitions)
         with flow_server(folder / "streaming", environ, args.workers) as ours:
