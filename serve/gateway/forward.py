@@ -154,7 +154,7 @@ class Forward:
         """The body as it comes. An instance that answers before has made up its mind."""
         assert self.ask.more is not None
         chunked = self.ask.length is None
-        while not connection.status:
+        while not connection.answering:
             data = await self.ask.more()
             if chunked:
                 await connection.write(b"%x\r\n%s\r\n" % (len(data), data))
@@ -162,6 +162,7 @@ class Forward:
                 await connection.write(data)
             if not data:
                 return
+        connection.cut_off = True
 
     async def _whole(self, connection: Connection) -> None:
         parts = []
@@ -194,6 +195,8 @@ class Forward:
         every = answer_headers(headers, self.ask.id, self.deployment)
         if self.extra:
             every += self.extra
+        if connection.cut_off:
+            every.append((b"connection", b"close"))
         await self.send({"type": "http.response.start", "status": answered.status, "headers": every})
         if end:
             body = b"".join(parts)

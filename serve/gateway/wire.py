@@ -30,6 +30,7 @@ class Connection(asyncio.Protocol):
         self.status = 0
         self.headers: Headers = []
         self.closed = False
+        self.cut_off = False  # the request was not sent to its end: what comes after would be taken for the rest of it
         self._parser: Any = None
         self._transport: Any = None
         self._chunks: list[bytes] = []
@@ -44,7 +45,12 @@ class Connection(asyncio.Protocol):
     @property
     def reusable(self) -> bool:
         """Whether another request may go over it: the answer has come whole, and neither side wants to close."""
-        return self._complete and self._keep and not self.closed
+        return self._complete and self._keep and not self.closed and not self.cut_off
+
+    @property
+    def answering(self) -> bool:
+        """Whether the head of the answer is there."""
+        return self._headed
 
     @property
     def complete(self) -> bool:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import json
 from collections import Counter
 from typing import Any
 
+import aiohttp
 import pytest
 
 from serve.endpoints.spec import Collection
@@ -388,6 +390,36 @@ def test_too_large_a_body_is_413(chunked: bool) -> None:
             answer = await it.raw(head + framed)
             assert answer.split()[1] == b"413"
             assert not echo.seen
+
+    asyncio.run(play())
+
+
+def test_an_instance_that_answers_before_it_has_read_all_gets_the_next_request_on_another_connection() -> None:
+    async def play() -> None:
+        async with stage() as it:
+
+            async def hasty(scope: Any, receive: Any, send: Any) -> None:
+                await receive()
+                await send({"type": "http.response.start", "status": 400, "headers": [(b"content-length", b"2")]})
+                await send({"type": "http.response.body", "body": b"no"})
+
+            instance = await it.instance("blue", hasty)
+            it.open({"blue": 100})
+            sent = asyncio.Event()
+
+            async def slow() -> Any:
+                yield b"x" * 2_000_000
+                await asyncio.wait_for(sent.wait(), 5)
+                yield b"x" * 2_000_000
+
+            asked = asyncio.create_task(it.ask(data=slow()))
+            while not it.gateway.figures.requests:
+                await asyncio.sleep(0.01)
+                sent.set()
+            with contextlib.suppress(aiohttp.ClientError):
+                assert (await asked)[:2] == (400, b"no")
+            assert (await it.ask())[:2] == (400, b"no")
+            assert instance.in_flight == 0
 
     asyncio.run(play())
 
