@@ -75,6 +75,7 @@ def record(store: EndpointStore, deployment: Deployment) -> dict[str, Any]:
     found = status(beacon, deployment.endpoint, deployment.name)
     endpoint = store.get(deployment.endpoint)
     return {
+        "id": deployment.id,
         **deployment_document(deployment),
         "kind": deployment.spec.kind,
         "provisioning_state": provisioning_state(found["state"]),

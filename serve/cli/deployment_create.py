@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, Namespace
+from argparse import SUPPRESS, ArgumentParser, Namespace
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -151,7 +151,8 @@ def _file_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--tags", action=KeyValues, nargs="+", metavar="KEY=VALUE", help="Tags.")
     parser.add_argument("--properties", action=KeyValues, nargs="+", metavar="KEY=VALUE", help="Properties.")
     parser.add_argument("--all-traffic", action="store_true", help="Send it all traffic, once it is ready.")
-    parser.add_argument("--skip-script-validation", action="store_true", help="Without effect.")
+    for word in ("--skip-script-validation", "--with-package", "--package-model"):
+        parser.add_argument(word, action="store_true", help=SUPPRESS)  # what means nothing here
     add_wait(parser)
     add_query(parser)
 

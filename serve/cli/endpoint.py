@@ -103,6 +103,7 @@ def record(store: EndpointStore, endpoint: Endpoint) -> dict[str, Any]:
     url = f"{base_url(store.workspace)}/endpoints/{endpoint.name}"
     worst = next((state for state in ("Failed", "Updating", "Stopped") if state in states), "Succeeded")
     return {
+        "id": f"endpoint:{endpoint.name}",
         **endpoint_document(endpoint),
         "kind": "Managed",
         "location": "local",

@@ -9,6 +9,7 @@ import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote, urlsplit
 
 from promptflow.cli.command import Command
@@ -81,7 +82,10 @@ def _send(beacon: Beacon, path: str, body: bytes, headers: dict[str, str], args:
             answer = connection.getresponse()
         if answer.status >= 300:
             raise _error(answer, args)
-        _print(_pieces(answer, beacon), out)
+        if out.explicit and out.format != "json":
+            out.result(_parsed(b"".join(_pieces(answer, beacon))))
+        else:
+            _print(_pieces(answer, beacon), out)
     finally:
         connection.close()
 
@@ -102,6 +106,15 @@ def _heard(beacon: Beacon) -> Iterator[None]:
         yield
     except (OSError, http.client.HTTPException) as error:
         raise InvokeError(f"The server at {beacon.url} broke off: {error}.", hint="pf server status") from error
+
+
+def _parsed(body: bytes) -> Any:
+    """An answer to be written otherwise than it came."""
+    try:
+        found = json.loads(body)
+    except ValueError:
+        return {"answer": body.decode("utf-8", "replace")}
+    return found if isinstance(found, dict | list) else {"answer": found}
 
 
 def _print(pieces: Iterable[bytes], out: Output) -> None:
@@ -172,4 +185,5 @@ INVOKE = Command(
         "pf endpoint invoke -n my-endpoint -r request.json --deployment-name green",
         "echo '{\"data\": [1]}' | pf endpoint invoke -n my-endpoint -r -",
     ),
+    "json",
 )  # fmt: skip

@@ -55,6 +55,7 @@ def test_a_script_is_deployed_asked_updated_and_deleted(pf: Pf, project: Path) -
     shown = json.loads(out)
     assert (shown["provisioning_state"], shown["traffic"], len(shown["instances"])) == ("Succeeded", 100, 1)
     assert pf("endpoint", "invoke", "--name", "factors", "--request-file", "request.json")[1] == "[3.0,6.0]\n"
+    assert pf("endpoint", "invoke", "-n", "factors", "-r", "request.json", "-o", "yaml")[1] == "- 3.0\n- 6.0\n"
 
     (project / "model" / "factor.txt").write_text("5")
     assert pf("deployment", "update", "-f", "blue.yml", "--set", "tags.try=2")[0] == 0
