@@ -20,6 +20,7 @@ from promptflow.exceptions import (
 from promptflow.executor.entry import output_dict
 from promptflow.executor.multimedia import images_to_base64
 from promptflow.serving.loaded import ServedFlow
+from promptflow.workspace.redact import redacted
 
 OPTIONS = orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY
 
@@ -55,7 +56,11 @@ def is_stream(value: Any) -> bool:
 
 
 def json_bytes(value: Any, message_format: str = "basic") -> bytes:
-    """Raises UserErrorException for what JSON cannot hold."""
+    """Without keys of connections. Raises UserErrorException for what JSON cannot hold."""
+    return redacted(_json_bytes(value, message_format))
+
+
+def _json_bytes(value: Any, message_format: str) -> bytes:
     if message_format != "basic":
         value = images_to_base64(value, message_format)
     try:

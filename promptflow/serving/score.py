@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import traceback
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
@@ -14,6 +15,7 @@ from promptflow.serving.loaded import ServedFlow
 from promptflow.serving.remote_trace import traced_request
 from promptflow.serving.requests import Asked, inputs_of, read_headers
 from promptflow.serving.work import ClientGone, Line, Worker
+from promptflow.workspace.redact import redacted
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -113,9 +115,9 @@ class Score:
     async def _fail(self, error: Exception, run_id: str, reply: Reply) -> None:
         status, body = error_of(error)
         if status >= 500:
-            logger.error("request %s failed", run_id, exc_info=error)
+            logger.error("request %s failed\n%s", run_id, _without_keys("".join(traceback.format_exception(error))))
         else:
-            logger.warning("request %s: %s", run_id, body["error"]["message"])
+            logger.warning("request %s: %s", run_id, _without_keys(body["error"]["message"]))
         await reply.fail(status, body)
 
 
@@ -204,6 +206,10 @@ class _Watch:
         self._line.hang_up()
         if self._interrupted is not None:
             self._interrupted.cancel()
+
+
+def _without_keys(text: str) -> str:
+    return redacted(text.encode("utf-8", "replace")).decode("utf-8")
 
 
 async def _body(receive: Receive) -> bytes:

@@ -104,6 +104,32 @@ def test_variables_stand_in_for_connections(serve, asking, model_server, monkeyp
     assert model_server.requests[0].headers["authorization"] == f"Bearer {expected}"
 
 
+def test_keys_are_neither_answered_nor_logged(serve, tmp_path, caplog):
+    key = "sk-that-nobody-may-see-0123456789"
+    PFClient().connections.create_or_update(OpenAIConnection(key, name="my model"))
+    code = """
+        from promptflow.core import tool
+        from promptflow.connections import OpenAIConnection
+        @tool
+        def tell(c: OpenAIConnection, how: str):
+            if how == "raise":
+                raise ValueError(c.api_key)
+            return f"the key is {c.api_key}"
+    """
+    yaml = """
+inputs: {how: {type: string}}
+outputs: {o: {type: string, reference: "${tell.output}"}}
+nodes:
+- {name: tell, type: python, source: {type: code, path: tell.py}, inputs: {c: my model, how: "${inputs.how}"}}
+"""
+    client = serve(dag(tmp_path, yaml, tell_py=code))
+
+    raised, returned = [client.post("/score", json={"how": how}) for how in ("raise", "return")]
+
+    assert raised.status_code == 400 and returned.json() == {"o": "the key is ******"}
+    assert key not in raised.text + caplog.text and "******" in caplog.text
+
+
 def test_a_broken_stand_in_is_told_without_showing_it(serve, asking, monkeypatch):
     monkeypatch.setenv("my_model", '{"api_key": "secret"')
 

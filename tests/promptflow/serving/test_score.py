@@ -7,6 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
+from promptflow._version import __version__
+from promptflow.exceptions import UserErrorException
 from tests.promptflow.flowkit import dag, write
 
 ONE = """
@@ -258,3 +260,61 @@ def test_many_requests_at_once_wait_for_each_other_only_in_the_flow(serve, tmp_p
         answers = list(pool.map(lambda n: httpx.post(url, json={"x": str(n)}).json(), range(8)))
 
     assert answers == [{"o": str(n)} for n in range(8)]
+
+
+def test_health_is_told_to_load_balancers_of_both_kinds(serve, tmp_path):
+    client = serve(dag(tmp_path, ONE, a_py=MARK))
+
+    assert client.get("/health").json()["status"] == "Healthy"
+    assert client.head("/health").status_code == 200
+    assert client.get("/score").json() == {"detail": "Method Not Allowed"}
+    unknown = client.get("/<b>nope")
+    assert unknown.status_code == 404 and "<b>" not in unknown.text
+
+
+@pytest.mark.parametrize("build, number", [("", None), ('{"build_number": "7"}', "7"), ("no json", None)])
+def test_the_version_is_the_builds_if_it_says_so(serve, tmp_path, monkeypatch, build, number):
+    monkeypatch.setenv("BUILD_INFO", build)
+
+    facts = serve(dag(tmp_path, ONE, a_py=MARK)).get("/version").json()
+
+    assert facts == {"status": "Healthy", "build_info": build, "version": number or __version__}
+
+
+def test_threads_can_be_limited(serve, tmp_path, monkeypatch):
+    monkeypatch.setenv("PROMPTFLOW_WORKER_THREADS", "1")
+    code = """
+        import threading
+        from promptflow.core import tool
+        alone = threading.Lock()
+        @tool
+        def a(x):
+            assert alone.acquire(blocking=False)
+            threading.Event().wait(0.02)
+            alone.release()
+            return x
+    """
+    url = serve(dag(tmp_path, ONE, a_py=code)).base_url.join("/score")
+
+    with ThreadPoolExecutor(6) as pool:
+        answers = list(pool.map(lambda n: httpx.post(url, json={"x": n}).status_code, range(12)))
+
+    assert answers == [200] * 12
+
+
+def test_an_mlflow_model_that_holds_a_flow_is_served(serve, tmp_path):
+    dag(tmp_path / "model" / "inner", ONE, a_py=MARK)
+    (tmp_path / "model" / "MLmodel").write_text("flavors: {promptflow: {entry: inner/flow.dag.yaml}}\n")
+
+    assert serve(tmp_path / "model").post("/score", json={"x": 1}).json() == {"o": "<1>"}
+
+
+@pytest.mark.parametrize(
+    "name, value",
+    [("PF_FLOW_INIT_CONFIG", "{"), ("PF_FLOW_INIT_CONFIG", "[]"), ("PROMPTFLOW_RESPONSE_INCLUDED_FIELDS", "o")],
+)
+def test_a_variable_that_is_wrong_is_named(serve, tmp_path, monkeypatch, name, value):
+    monkeypatch.setenv(name, value)
+
+    with pytest.raises(UserErrorException, match=name):
+        serve(dag(tmp_path, ONE, a_py=MARK))
