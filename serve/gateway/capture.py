@@ -80,6 +80,11 @@ class Capture:
         self._bytes = 0
         self._lock = threading.Lock()
 
+    @property
+    def waiting(self) -> bool:
+        """Whether there is something to take."""
+        return self._bytes > 0
+
     def wants(self) -> bool:
         """Whether the next request is one of the sample: evenly spread, not by chance."""
         self._due += self.settings.sampling_rate

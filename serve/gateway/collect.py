@@ -20,6 +20,7 @@ from serve.gateway.aside import aside
 from serve.gateway.capture import Capture, Taken
 
 WRITE_SECONDS = 0.2  # short, so that what is written at once is little
+ROLL_SECONDS = 5.0  # between looks for files whose time is over, while nothing is to be written
 WARN_SECONDS = 60.0  # between two warnings
 FORMATS = {"minute": "%Y/%m/%d/%H/%M", "hour": "%Y/%m/%d/%H", "day": "%Y/%m/%d", "month": "%Y/%m"}
 
@@ -33,14 +34,16 @@ class Writer:
         self.folder, self.known = folder, known
         self._open: set[Path] = set()  # files that are not Parquet yet
         self._told: set[Path] = set()
-        self._warned = 0.0
+        self._warned = self._looked = 0.0
 
     async def run(self, captures: Callable[[], Iterable[Capture]]) -> None:
         """Write from time to time, until cancelled; then once more."""
         try:
             while True:
                 await asyncio.sleep(WRITE_SECONDS)
-                await aside(self.write, list(captures()))
+                waiting = [capture for capture in captures() if capture.waiting]
+                if waiting or self._open and time.monotonic() > self._looked + ROLL_SECONDS:
+                    await aside(self.write, waiting)
         finally:
             self.write(list(captures()))
 
@@ -84,6 +87,7 @@ class Writer:
 
     def _roll(self) -> None:
         """Files whose time is over become Parquet, where pyarrow is there to do it."""
+        self._looked = time.monotonic()
         now = datetime.now(UTC)
         current = {now.strftime(layout) for layout in FORMATS.values()}
         for file in [file for file in self._open if not any(str(file).endswith(f"{one}.jsonl") for one in current)]:
