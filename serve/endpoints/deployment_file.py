@@ -28,15 +28,9 @@ RECORDED = (
     "resources",
 )  # fmt: skip
 PRINTED = (
-    "$schema",
-    "id",
-    "provisioning_state",
-    "creation_context",
-    "resourceGroup",
-    "revision",
-    "created",
-    "updated",
-)
+    "$schema", "id", "provisioning_state", "creation_context", "resourceGroup", "revision", "created", "updated",
+    "kind", "state", "message", "log", "traffic", "mirror_traffic", "instances",
+)  # fmt: skip
 KEYS = (
     "name", "endpoint_name", "description", "tags", "properties", "model", "code_configuration", "environment",
     "environment_variables", "instance_count", "scale_settings", "request_settings", "liveness_probe",
@@ -106,7 +100,7 @@ def read_deployment(data: Mapping[str, Any], folder: Path, marks: Marks | None =
         collector=read_collector(fields),
         allow_pickle=fields.truth("allow_pickle"),
         model_mount=fields.text("model_mount_path"),
-        options=_options(fields),
+        options=_options(fields, folder),
         recorded=fields.keep(*RECORDED),
         **scale,
     )
@@ -162,6 +156,11 @@ def _model_path(value: Any, folder: Path) -> Path | str:
     if str(value).startswith(("azureml:", "models:/")):
         return str(value)
     return _there(value, folder)
+
+
+def _adapter(value: Any, folder: Path) -> str:
+    text = str(value)
+    return str(_there(text, folder)) if text.startswith(_FOLDERS) else text
 
 
 def _model_reference(text: str, folder: Path) -> ModelGiven:
@@ -227,13 +226,15 @@ def _limits(fields: Fields) -> int:
     return limits.size("memory")
 
 
-def _options(fields: Fields) -> dict[str, Any]:
+def _options(fields: Fields, folder: Path) -> dict[str, Any]:
     options: dict[str, Any] = dict(fields.mapping("options"))
     if fields.has("engine"):
         options["engine"] = fields.text("engine")
-    adapters = fields.texts("adapters")
-    if adapters:
-        options["adapters"] = adapters
+    adapters = fields.section("adapters")
+    if adapters.data:
+        options["adapters"] = {
+            name: adapters.read(name, "", lambda value: _adapter(value, folder)) for name in adapters.data
+        }
     batching = fields.section("batching")
     if batching.data:
         options["batching"] = {

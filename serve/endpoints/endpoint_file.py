@@ -17,7 +17,7 @@ from serve.endpoints.traffic import share
 RECORDED = ("identity", "public_network_access", "compute", "location")
 _PRINTED = (
     "$schema", "id", "kind", "provisioning_state", "scoring_uri", "openapi_uri", "resourceGroup", "creation_context",
-    "revision", "created", "updated",
+    "revision", "created", "updated", "deployments",
 )  # fmt: skip
 KEYS = (
     "name", "auth_mode", "traffic", "mirror_traffic", "description", "tags", "properties", *RECORDED, *_PRINTED,

@@ -17,8 +17,9 @@ from promptflow.workspace import Workspace
 from serve.endpoints.deployment_file import DeploymentFile, ModelGiven
 from serve.endpoints.records import Deployment
 from serve.endpoints.settings_file import settle
-from serve.endpoints.snapshots import Snapshots
+from serve.endpoints.snapshots import KIND, Snapshots
 from serve.endpoints.spec import FLOW, LLM, MODEL
+from serve.engines import NO_FILES
 
 ALLOW_PICKLE = "deployments.allow_pickle"
 _FLOW_FILES = (*DAG_FILES, *FLEX_FILES)
@@ -60,7 +61,7 @@ def resolve(file: DeploymentFile, workspace: Workspace, current: Deployment | No
         model_type=model.type,
         code=copied.path,
         scoring_script=_flow_file(flow) if kind == FLOW else file.spec.scoring_script,
-        assets=(*model.assets, *copied.assets),
+        assets=tuple(dict.fromkeys((*model.assets, *_adapters(file, kind, workspace), *copied.assets))),
     )
     spec = settle(spec, file.request, file.busy_percent)
     if current is not None:
@@ -101,6 +102,14 @@ def _model(file: DeploymentFile, workspace: Workspace, current: Deployment | Non
     return Files(Snapshots(workspace).folder(asset), (asset.id,), type=given.type)
 
 
+def _adapters(file: DeploymentFile, kind: str, workspace: Workspace) -> list[str]:
+    """What is held for the adapters of an LLM. ModelNotFoundError for one that is not on this machine."""
+    options = file.spec.options
+    if kind != LLM or options.get("engine") in NO_FILES:
+        return []
+    return [asset for name in options.get("adapters", {}).values() for asset in _assets(find_model(name, workspace))]
+
+
 def _registered(given: ModelGiven, workspace: Workspace) -> Files:
     """An inline model with a name is registered by it, as the cloud does."""
     assert given.path is not None
@@ -112,7 +121,7 @@ def _registered(given: ModelGiven, workspace: Workspace) -> Files:
 
 def _referred(text: str, file: DeploymentFile, workspace: Workspace) -> Files:
     """A model that is on this machine. Another registry's is looked for under its own name here."""
-    if file.spec.kind == LLM and file.spec.options.get("engine") in ("remote", "fake", "echo"):
+    if file.spec.kind == LLM and file.spec.options.get("engine") in NO_FILES:
         return Files(model=text)
     try:
         found = find_model(_here(text), workspace)
@@ -144,9 +153,9 @@ def _assets(found: ModelRef) -> tuple[str, ...]:
 
 
 def _of_model(current: Deployment) -> tuple[str, ...]:
-    """What is held for the model, and not for the code."""
+    """What is held for a model that was copied, and not for the code."""
     copied = {*_held_for(current, current.spec.code)}
-    return tuple(asset for asset in current.spec.assets if asset not in copied)
+    return tuple(asset for asset in current.spec.assets if asset.startswith(f"{KIND}:") and asset not in copied)
 
 
 def _held_for(current: Deployment, path: Path | None) -> Sequence[str]:

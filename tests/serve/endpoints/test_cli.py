@@ -57,6 +57,10 @@ def test_a_script_is_deployed_asked_updated_and_deleted(pf: Pf, project: Path) -
     assert pf("endpoint", "invoke", "--name", "factors", "--request-file", "request.json")[1] == "[3.0,6.0]\n"
     assert pf("endpoint", "invoke", "-n", "factors", "-r", "request.json", "-o", "yaml")[1] == "- 3.0\n- 6.0\n"
 
+    (project / "shown.yml").write_text(pf("deployment", "show", "-n", "blue", "-e", "factors", "-o", "yaml")[1])
+    code, out, err = pf("deployment", "create", "-f", "shown.yml", "--query", "revision")
+    assert (code, out) == (0, "2\n") and "warning" not in err  # what is shown may be read back
+
     (project / "model" / "factor.txt").write_text("5")
     assert pf("deployment", "update", "-f", "blue.yml", "--set", "tags.try=2")[0] == 0
     assert pf("endpoint", "invoke", "-n", "factors", "-r", "request.json")[1] == "[5.0,10.0]\n"

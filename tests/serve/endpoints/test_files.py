@@ -12,6 +12,7 @@ import pytest
 from catalog.registry import Registry
 from catalog.schemas import AssetFileError, ModelSpec
 from promptflow.cli.errors import three_lines
+from promptflow.exceptions import UserErrorException
 from promptflow.workspace.yamlfile import dump_yaml, load_yaml, load_yaml_text
 from serve.endpoints.deployment_file import KEYS, PRINTED, RECORDED, DeploymentFile, read_deployment
 from serve.endpoints.document import deployment_document, endpoint_document
@@ -311,6 +312,21 @@ def test_an_inline_model_with_a_name_is_registered(store: EndpointStore, project
     text = f"{_NAMES}model: {{name: factor, version: 3, path: model}}\n{_CODE}"
     spec = resolve(deployment(text, project), store.workspace).spec
     assert spec.model == "factor:3" and Registry(store.workspace).get("factor:3").id in spec.assets
+
+
+def test_adapters_are_held_and_must_be_there(store: EndpointStore, project: Path) -> None:
+    adapter = project / "formal"
+    adapter.mkdir()
+    (adapter / "adapter_config.json").write_text('{"base_model_name_or_path": "builtin/intent-mini"}')
+    asset = Registry(store.workspace).create(ModelSpec("formal", "formal", folder=project))
+    text = f"{_NAMES}model: builtin/intent-mini\nadapters: {{brief: ./formal, formal: formal}}\n"
+    kept = resolve(deployment(text, project), store.workspace)
+    assert kept.spec.options["adapters"] == {"brief": str(adapter), "formal": "formal"}
+    assert kept.spec.assets == (asset.id,)
+    with pytest.raises(UserErrorException, match="There is no model gone"):
+        resolve(deployment(text.replace("formal: formal", "formal: gone"), project), store.workspace)
+    with pytest.raises(AssetFileError, match="There is no file or folder"):
+        deployment(text.replace("./formal", "./gone"), project)
 
 
 def test_a_folder_with_a_flow_is_a_flow_and_a_builtin_model_an_llm(store: EndpointStore, project: Path) -> None:
