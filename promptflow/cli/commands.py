@@ -132,6 +132,42 @@ COMMANDS: dict[str, Group | Verb] = {
             "scale": Verb("serve.cli.deployment_create:SCALE", "Change how many instances it has."),
         },
     ),
+    "batch-endpoint": Group(
+        "Batch endpoints: names that files are sent to, for a job to go through.",
+        {
+            "create": Verb("serve.cli.batch_endpoint:CREATE", "Make a batch endpoint."),
+            "update": Verb("serve.cli.batch_endpoint:UPDATE", "Change the default deployment, the tags or the like."),
+            "show": Verb("serve.cli.batch_endpoint:SHOW", "Show a batch endpoint."),
+            "list": Verb("serve.cli.batch_endpoint:LIST", "List batch endpoints."),
+            "delete": Verb("serve.cli.batch_endpoint:DELETE", "Delete a batch endpoint with its deployments."),
+            "invoke": Verb("serve.cli.batch_invoke:INVOKE", "Start a job over a folder, a file or a table."),
+            "list-jobs": Verb("serve.cli.batch_endpoint:LIST_JOBS", "List its jobs."),
+        },
+    ),
+    "batch-deployment": Group(
+        "What goes through the files of a batch endpoint: models, batch drivers, flows.",
+        {
+            "create": Verb("serve.cli.batch_deployment:CREATE", "Deploy something to a batch endpoint."),
+            "update": Verb("serve.cli.batch_deployment:UPDATE", "Change a batch deployment."),
+            "show": Verb("serve.cli.batch_deployment:SHOW", "Show what a batch deployment runs."),
+            "list": Verb("serve.cli.batch_deployment:LIST", "List batch deployments."),
+            "delete": Verb("serve.cli.batch_deployment:DELETE", "Delete a batch deployment."),
+            "list-jobs": Verb("serve.cli.batch_deployment:LIST_JOBS", "List its jobs."),
+        },
+    ),
+    "job": Group(
+        "Jobs: what was sent to batch endpoints.",
+        {
+            "list": Verb("serve.cli.job:LIST", "List jobs, newest first."),
+            "show": Verb("serve.cli.job:SHOW", "Show a job: status, progress, output."),
+            "stream": Verb("serve.cli.job:STREAM", "Print the log of a job until it ends."),
+            "cancel": Verb("serve.cli.job:CANCEL", "Stop a job."),
+            "resume": Verb("serve.cli.job:RESUME", "Go on with a job that did not get to its end."),
+            "download": Verb("serve.cli.job:DOWNLOAD", "Copy the output of a job to a folder."),
+            "archive": Verb("serve.cli.job:ARCHIVE", "Hide a job from lists."),
+            "restore": Verb("serve.cli.job:RESTORE", "Show an archived job in lists again."),
+        },
+    ),
     "index": Group(
         "Vector indexes of your texts, for flows that look things up.",
         {

@@ -1,0 +1,198 @@
+"""`pf batch-deployment`: what goes through the data that is sent to a batch endpoint."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from typing import Any
+
+from promptflow.cli import exits
+from promptflow.cli.args import KeyValues, add_yes
+from promptflow.cli.command import Command
+from promptflow.cli.errors import UsageError
+from promptflow.cli.output import Output
+from promptflow.cli.overrides import apply
+from promptflow.workspace.yamlfile import Marks
+from serve.batch.deployment_file import KEYS, BatchDeploymentFile, batch_document, read_batch_deployment
+from serve.batch.jobs import JobStore
+from serve.batch.records import BatchDeployment
+from serve.batch.resolve import resolve_batch
+from serve.batch.store import BatchStore
+from serve.cli.batch_arguments import add_batch_deployment, folder_of, loaded, open_batch, tell_jobs
+from serve.cli.endpoint_arguments import add_cloud, add_file, add_query, tell
+
+_COLUMNS = ("name", "endpoint_name", "kind", "model", "default", "updated")
+_PRIORITY = ("name", "endpoint_name", "default", "model")
+_GIVEN = ("name", "endpoint_name", "description", "tags", "properties", "model", "flow")
+_WHAT = "A batch deployment"
+
+
+def create(args: Namespace, out: Output) -> None:
+    store = open_batch()
+    data, marks = loaded(args, _WHAT)
+    data = apply({**data, **_flags(args)}, args.overrides, known=KEYS)
+    file = _read(data, args, marks, out)
+    store.get(file.shared.endpoint)  # before anything is copied
+    current = store.find_deployment(file.shared.endpoint, file.shared.name)
+    if current is not None:
+        out.note(f"the deployment '{current.endpoint}/{current.name}' is there already: it is updated")
+    kept = store.put(resolve_batch(file, store.workspace, current), default=args.set_default)
+    tell(out, record(store, kept), args)
+    out.hint(f"pf batch-endpoint invoke -n {kept.endpoint} --input FOLDER")
+
+
+def update(args: Namespace, out: Output) -> None:
+    store = open_batch()
+    data, marks = loaded(args, _WHAT)
+    data = {**data, **_flags(args)}
+    named = {**data, **args.overrides}
+    for key, flag in (("endpoint_name", "--endpoint-name"), ("name", "--name")):
+        if not named.get(key):
+            raise UsageError(f"{flag} is missing", hint="give it as a flag or in the file")
+    current = store.deployment(str(named["endpoint_name"]), str(named["name"]))
+    ways = ("code_configuration", "flow")
+    cleared = {way: None for way in ways if any(data.get(other) for other in ways)}
+    merged = apply({**batch_document(current), **cleared, **data}, args.overrides, known=KEYS)
+    file = _read(merged, args, marks if args.file else None, out)
+    kept = store.put(resolve_batch(file, store.workspace, current), default=args.set_default)
+    tell(out, record(store, kept), args)
+
+
+def show(args: Namespace, out: Output) -> None:
+    store = open_batch()
+    tell(out, record(store, store.deployment(args.endpoint_name, args.name)), args)
+
+
+def list_deployments(args: Namespace, out: Output) -> None:
+    store = open_batch()
+    if args.endpoint_name:
+        store.get(args.endpoint_name)
+    rows = [record(store, one) for one in store.deployments(args.endpoint_name)]
+    if out.format not in ("table", "tsv"):
+        out.result(rows)
+        return
+    out.result([{**row, **_flat(row)} for row in rows], columns=_COLUMNS, priority=_PRIORITY)
+
+
+def delete(args: Namespace, out: Output) -> int:
+    store = open_batch()
+    deployment = store.deployment(args.endpoint_name, args.name)
+    if not out.confirm(f"Delete the deployment '{deployment.endpoint}/{deployment.name}'?", args.yes):
+        out.note("not deleted")
+        return exits.ERROR
+    store.delete_deployment(deployment.endpoint, deployment.name)
+    out.note(f"deleted the deployment '{deployment.endpoint}/{deployment.name}'")
+    return exits.OK
+
+
+def list_jobs(args: Namespace, out: Output) -> None:
+    store = open_batch()
+    deployment = store.deployment(args.endpoint_name, args.name)
+    tell_jobs(out, JobStore(store.workspace).list(target=deployment.id), args.query)
+
+
+def record(store: BatchStore, deployment: BatchDeployment) -> dict[str, Any]:
+    """A deployment as `az ml` shows it."""
+    return {
+        **batch_document(deployment),
+        "kind": deployment.spec.kind,
+        "provisioning_state": "Succeeded",
+        "default": store.get(deployment.endpoint).default == deployment.name,
+        "revision": deployment.revision,
+        "created": deployment.created,
+        "updated": deployment.updated,
+    }
+
+
+def _read(data: dict[str, Any], args: Namespace, marks: Marks | None, out: Output) -> BatchDeploymentFile:
+    shown = {key: value for key, value in data.items() if key != "default"}
+    file = read_batch_deployment(shown, folder_of(args), marks)
+    for warning in file.warnings:
+        out.warn(warning)
+    for note in file.shared.notes:
+        out.note(note)
+    return file
+
+
+def _flags(args: Namespace) -> dict[str, Any]:
+    given = {key: getattr(args, key) for key in _GIVEN if getattr(args, key) is not None}
+    return given | ({"allow_pickle": True} if args.allow_pickle else {})
+
+
+def _flat(row: dict[str, Any]) -> dict[str, Any]:
+    model = row.get("model", "")
+    return {
+        "model": model.get("path", "") if isinstance(model, dict) else model,
+        "default": "yes" if row["default"] else "",
+        "updated": row["updated"][:19].replace("T", " "),
+    }
+
+
+def _file_arguments(parser: ArgumentParser) -> None:
+    add_batch_deployment(parser, required=False)
+    add_file(parser, "a batch deployment")
+    parser.add_argument("--model", metavar="MODEL", help="A registered or pulled model, or a path.")
+    parser.add_argument("--flow", metavar="PATH", help="A flow's folder or file.")
+    parser.add_argument(
+        "--allow-pickle", action="store_true", help="Load pickles: whoever made them can run code here."
+    )
+    parser.add_argument("--description", metavar="TEXT", help="What it is.")
+    parser.add_argument("--tags", action=KeyValues, nargs="+", metavar="KEY=VALUE", help="Tags.")
+    parser.add_argument("--properties", action=KeyValues, nargs="+", metavar="KEY=VALUE", help="Properties.")
+    parser.add_argument(
+        "--set-default", action="store_true", help="From now on it gets the data where no deployment is named."
+    )
+    parser.add_argument("--skip-script-validation", action="store_true", help="Without effect.")
+    parser.add_argument("--no-wait", action="store_true", help="Without effect: it is done at once.")
+    add_query(parser)
+
+
+def _show_arguments(parser: ArgumentParser) -> None:
+    add_batch_deployment(parser)
+    add_query(parser)
+
+
+def _list_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("-e", "--endpoint-name", "--endpoint", metavar="ENDPOINT", help="Of this endpoint only.")
+    add_cloud(parser)
+
+
+def _delete_arguments(parser: ArgumentParser) -> None:
+    add_batch_deployment(parser)
+    add_yes(parser)
+    parser.add_argument("--no-wait", action="store_true", help="Without effect: it is done at once.")
+
+
+CREATE = Command(
+    create,
+    "Deploy a model, a batch driver or a flow to a batch endpoint, from the YAML that `az ml batch-deployment` takes.",
+    _file_arguments,
+    (
+        "pf batch-deployment create -f deployment.yml --set-default",
+        "pf batch-deployment create -n green -e my-batch --model my-model:3",
+        "pf batch-deployment create -f deployment.yml --set settings.mini_batch_size=100",
+    ),
+    "json",
+)
+UPDATE = Command(
+    update, "Change a batch deployment. Jobs that are there go on with what they began with.", _file_arguments,
+    (
+        "pf batch-deployment update -f deployment.yml",
+        "pf batch-deployment update -n green -e my-batch --set settings.error_threshold=10",
+    ),
+    "json",
+)  # fmt: skip
+SHOW = Command(
+    show, "Show a batch deployment: what it runs, and its settings.", _show_arguments,
+    ("pf batch-deployment show -n green -e my-batch",), "json",
+)  # fmt: skip
+LIST = Command(
+    list_deployments, "List batch deployments.", _list_arguments, ("pf batch-deployment list -e my-batch",), "table"
+)  # fmt: skip
+DELETE = Command(
+    delete, "Delete a batch deployment. Its jobs stay.", _delete_arguments,
+    ("pf batch-deployment delete -n green -e my-batch -y",),
+)  # fmt: skip
+LIST_JOBS = Command(
+    list_jobs, "List the jobs of a batch deployment, newest first.", _show_arguments,
+    ("pf batch-deployment list-jobs -n green -e my-batch --query [].name",), "table",
+)  # fmt: skip

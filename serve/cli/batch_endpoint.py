@@ -1,0 +1,179 @@
+"""`pf batch-endpoint`: names that data is sent to."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from dataclasses import replace
+from typing import Any
+
+from promptflow.cli import exits
+from promptflow.cli.args import KeyValues, add_yes
+from promptflow.cli.command import Command
+from promptflow.cli.errors import UsageError
+from promptflow.cli.output import Output
+from promptflow.cli.overrides import apply
+from serve.batch.endpoint_file import KEYS, BatchEndpointFile, endpoint_document, read_batch_endpoint
+from serve.batch.jobs import JobStore
+from serve.batch.records import BatchEndpoint
+from serve.batch.store import BatchStore
+from serve.cli.batch_arguments import loaded, open_batch, tell_jobs
+from serve.cli.endpoint_arguments import add_cloud, add_endpoint, add_file, add_query, tell
+
+_COLUMNS = ("name", "default", "deployments", "description", "created")
+_PRIORITY = ("name", "default", "deployments")
+_GIVEN = ("name", "description", "tags", "properties", "auth_mode")
+_WHAT = "A batch endpoint"
+
+
+def create(args: Namespace, out: Output) -> None:
+    store = open_batch()
+    file = _read(args, out, {})
+    there = store.find(file.endpoint.name)
+    if there is None:
+        kept = store.create(file.endpoint)
+    else:
+        out.note(f"the batch endpoint '{there.name}' is there already: it is updated")
+        kept = store.update(file.over(there))
+    tell(out, record(store, kept), args)
+    out.hint(f"pf batch-deployment create -e {kept.name} -f deployment.yml --set-default")
+
+
+def update(args: Namespace, out: Output) -> None:
+    store = open_batch()
+    name = args.name or loaded(args, _WHAT)[0].get("name")
+    if not name:
+        raise UsageError("--name is missing", hint="pf batch-endpoint update --name NAME ..., or -f FILE")
+    current = store.get(str(name))
+    file = _read(args, out, endpoint_document(current) if not args.file else {"name": current.name})
+    if file.endpoint.name != current.name:
+        raise UsageError(f"--set name: '{current.name}' keeps its name", hint="create another endpoint")
+    changed = file.over(current)
+    if args.defaults:
+        changed = replace(changed, default=_default(args.defaults))
+    tell(out, record(store, store.update(changed)), args)
+
+
+def show(args: Namespace, out: Output) -> None:
+    store = open_batch()
+    tell(out, record(store, store.get(args.name)), args)
+
+
+def list_endpoints(args: Namespace, out: Output) -> None:
+    store = open_batch()
+    rows = [record(store, endpoint) for endpoint in store.list()]
+    if out.format not in ("table", "tsv"):
+        out.result(rows)
+        return
+    flat = [
+        {**row, "default": row.get("defaults", {}).get("deployment_name", ""),
+         "deployments": ", ".join(row["deployments"]), "created": row["created"][:19].replace("T", " ")}
+        for row in rows
+    ]  # fmt: skip
+    out.result(flat, columns=_COLUMNS, priority=_PRIORITY)
+
+
+def delete(args: Namespace, out: Output) -> int:
+    store = open_batch()
+    endpoint = store.get(args.name)
+    names = [one.name for one in store.deployments(endpoint.name)]
+    holding = f" with its deployments {', '.join(names)}" if names else ""
+    if not out.confirm(f"Delete the batch endpoint '{endpoint.name}'{holding}?", args.yes):
+        out.note("not deleted")
+        return exits.ERROR
+    store.delete(endpoint.name)
+    out.note(f"deleted the batch endpoint '{endpoint.name}'")
+    return exits.OK
+
+
+def list_jobs(args: Namespace, out: Output) -> None:
+    store = open_batch()
+    endpoint = store.get(args.name)
+    tell_jobs(out, JobStore(store.workspace).list(target=f"batch:{endpoint.name}/"), args.query)
+
+
+def record(store: BatchStore, endpoint: BatchEndpoint) -> dict[str, Any]:
+    """An endpoint as `az ml` shows it."""
+    return {
+        **endpoint_document(endpoint),
+        "location": "local",
+        "provisioning_state": "Succeeded",
+        "deployments": [one.name for one in store.deployments(endpoint.name)],
+        "revision": endpoint.revision,
+        "created": endpoint.created,
+        "updated": endpoint.updated,
+    }
+
+
+def _read(args: Namespace, out: Output, base: dict[str, Any]) -> BatchEndpointFile:
+    """The file, or ``base``, with the flags over it."""
+    data, marks = loaded(args, _WHAT)
+    flags = {key: getattr(args, key) for key in _GIVEN if getattr(args, key) is not None}
+    file = read_batch_endpoint(apply({**base, **data, **flags}, args.overrides, known=KEYS), marks)
+    for warning in file.warnings:
+        out.warn(warning)
+    return file
+
+
+def _default(words: dict[str, str]) -> str:
+    """``--defaults deployment_name=NAME``."""
+    if [*words] != ["deployment_name"]:
+        raise UsageError("--defaults: the one default is deployment_name", hint="--defaults deployment_name=NAME")
+    return words["deployment_name"]
+
+
+def _file_arguments(parser: ArgumentParser) -> None:
+    add_endpoint(parser, required=False)
+    add_file(parser, "a batch endpoint")
+    parser.add_argument("--description", metavar="TEXT", help="What it is.")
+    parser.add_argument("--tags", action=KeyValues, nargs="+", metavar="KEY=VALUE", help="Tags.")
+    parser.add_argument("--properties", action=KeyValues, nargs="+", metavar="KEY=VALUE", help="Properties.")
+    parser.add_argument("--auth-mode", metavar="MODE", help="Kept, and without effect: whoever may use pf may use it.")
+    parser.add_argument("--no-wait", action="store_true", help="Without effect: it is done at once.")
+    add_query(parser)
+
+
+def _update_arguments(parser: ArgumentParser) -> None:
+    _file_arguments(parser)
+    parser.add_argument(
+        "--defaults", action=KeyValues, nargs="+", metavar="KEY=VALUE",
+        help="deployment_name=NAME: the deployment that gets the data where none is named.",
+    )  # fmt: skip
+
+
+def _show_arguments(parser: ArgumentParser) -> None:
+    add_endpoint(parser)
+    add_query(parser)
+
+
+def _delete_arguments(parser: ArgumentParser) -> None:
+    add_endpoint(parser)
+    add_yes(parser)
+    parser.add_argument("--no-wait", action="store_true", help="Without effect: it is done at once.")
+
+
+CREATE = Command(
+    create, "Make a batch endpoint, from the YAML that `az ml batch-endpoint` takes or from flags.", _file_arguments,
+    ("pf batch-endpoint create -f endpoint.yml", "pf batch-endpoint create -n my-batch"), "json",
+)  # fmt: skip
+UPDATE = Command(
+    update, "Change a batch endpoint: its default deployment, description, tags.", _update_arguments,
+    (
+        "pf batch-endpoint update -n my-batch --set defaults.deployment_name=green",
+        "pf batch-endpoint update -n my-batch --set tags.team=search",
+    ),
+    "json",
+)  # fmt: skip
+SHOW = Command(
+    show, "Show a batch endpoint.", _show_arguments,
+    ("pf batch-endpoint show -n my-batch", "pf batch-endpoint show -n my-batch --query defaults.deployment_name"),
+    "json",
+)  # fmt: skip
+LIST = Command(list_endpoints, "List batch endpoints.", add_cloud, ("pf batch-endpoint list",), "table")
+DELETE = Command(
+    delete, "Delete a batch endpoint with all its deployments. Its jobs stay.", _delete_arguments,
+    ("pf batch-endpoint delete -n my-batch -y",),
+)  # fmt: skip
+LIST_JOBS = Command(
+    list_jobs, "List the jobs of a batch endpoint, newest first.", _show_arguments,
+    ("pf batch-endpoint list-jobs -n my-batch",), "table",
+)  # fmt: skip
