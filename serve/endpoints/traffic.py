@@ -8,14 +8,14 @@ from collections.abc import Collection, Mapping
 from promptflow.exceptions import ValidationException
 from serve.endpoints.errors import EndpointConflictError
 
-_PAIR = re.compile(r"\s*([^\s=]+?)\s*=\s*([^\s%]+)\s*%?\s*")
+_PAIR = re.compile(r"([^=]+)=([^=]+)")
 
 
 def parse_traffic(text: str) -> dict[str, int]:
     """``blue=90 green=10``, with spaces or commas between; ``""`` is no traffic."""
-    pairs = [_PAIR.fullmatch(part) for part in re.split(r"[,\s]+", text.strip()) if part]
     found: dict[str, int] = {}
-    for pair, part in zip(pairs, [part for part in re.split(r"[,\s]+", text.strip()) if part], strict=True):
+    for part in filter(None, re.split(r"[,\s]+", text)):
+        pair = _PAIR.fullmatch(part)
         if pair is None:
             raise ValidationException(f"{part!r} is no share of traffic.", hint='such as "blue=90 green=10"')
         if pair[1] in found:
@@ -33,7 +33,7 @@ def share(name: str, value: object) -> int:
 
 
 def check_traffic(traffic: Mapping[str, int], mirror: Mapping[str, int], deployments: Collection[str]) -> None:
-    """EndpointConflictError or ValidationException for rules that no request could follow."""
+    """ValidationException for rules that no request could follow."""
     for name in [*traffic, *mirror]:
         if name not in deployments:
             there = f"there are {', '.join(sorted(deployments))}" if deployments else "there is none yet"
