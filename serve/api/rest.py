@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Annotated, Any, Literal, Protocol, TypeVar
 
 from fastapi import Depends, FastAPI, Path, Query, Request
@@ -109,8 +110,7 @@ def _endpoints(app: FastAPI, server: Running) -> None:
             values = body.model_dump()
             if not body.revision:
                 return store.create(Endpoint(name, **values))
-            current = store.get(name)
-            return store.update(Endpoint(name, traffic=current.traffic, mirror=current.mirror, **values))
+            return store.update(replace(store.get(name), **values))
 
         endpoint = await _changed(server, put)
         return _endpoint(endpoint, await asyncio.to_thread(store.deployments, name), request)

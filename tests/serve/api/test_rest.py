@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,9 @@ def test_endpoints_are_made_changed_and_deleted(tmp_path: Path) -> None:
             status, changed = await call("PUT", "v1/endpoints/shop", {"description": "second", "revision": 1})
             assert (status, changed["description"], changed["revision"]) == (200, "second", 2)
             assert (await call("PUT", "v1/endpoints/shop", {"revision": 1}))[0] == 409
+            kept = it.app.store.update(replace(it.app.store.get("shop"), recorded={"identity": {"type": "none"}}))
+            await call("PUT", "v1/endpoints/shop", {"description": "second", "revision": kept.revision})
+            assert it.app.store.get("shop").recorded == kept.recorded  # what only the YAML says stays
             assert (await call("GET", "v1/endpoints/shop"))[1]["description"] == "second"
             assert await call("DELETE", "v1/endpoints/shop") == (200, {"deleted": "shop"})
             assert (await call("GET", "v1/endpoints/shop"))[0] == 404
