@@ -34,9 +34,10 @@ def _serve(folder: Path, host: str, port: int, workers: int) -> None:
         connections_folder=os.environ.get(CONNECTIONS_FOLDER) or (str(connections.resolve()) if connections else ""),
     )
     listener = listen(host, port)
+    url = url_of(listener)
 
     def ready() -> None:
-        sys.stderr.write(f"{url_of(listener)}\n")
+        sys.stderr.write(f"{url}\n")
         sys.stderr.flush()
 
     if workers > 1:

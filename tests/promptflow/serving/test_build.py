@@ -116,12 +116,13 @@ def test_a_flow_whose_files_hold_a_secret_is_not_built(flow, tmp_path, capsys):
     assert [p.name for p in tmp_path.iterdir() if "out" in p.name] == []
 
 
-@pytest.mark.parametrize("start", ["python -m", "start.sh"])
-def test_a_build_starts_without_a_container(flow, tmp_path, start):
+@pytest.mark.parametrize("start, workers", [("python -m", "1"), ("start.sh", "2")])
+def test_a_build_starts_without_a_container(flow, tmp_path, start, workers):
     assert build(flow, tmp_path / "out", "--variant", "${a.loud}") == 0
     environ = {
         "PATH": os.environ["PATH"], "PYTHON": sys.executable, "PF_SERVING_PORT": "0", "HOME": str(tmp_path),
         "OPEN_ONE_API_KEY": "given", "MY_CUSTOM_TOKEN": "too",
+        "PROMPTFLOW_WORKER_NUM": workers,
     }  # fmt: skip
     module = [sys.executable, "-m", "promptflow.serving", str(tmp_path / "out")]
     command = module if start == "python -m" else ["sh", str(tmp_path / "out" / "start.sh")]
