@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from catalog.families import PAGED
-from serve.engines import open_engine
-from serve.engines.torch_model import load_tokenizer
-from tests import tiny_models
-from tests.serve.engines.asking import ask_all, plain
-
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
+
+from catalog.families import PAGED  # noqa: E402
+from serve.engines import open_engine  # noqa: E402
+from serve.engines.torch_model import load_tokenizer  # noqa: E402
+from tests import tiny_models  # noqa: E402
+from tests.serve.engines.asking import ask_all, plain  # noqa: E402
 
 # What makes a model of any family small; each takes what it knows.
 SMALL: dict[str, Any] = {

@@ -2,7 +2,6 @@
 
 import json
 
-import openai
 import pytest
 
 from serve.endpoints.spec import FLOW, LLM, SCRIPT, Spec
@@ -35,6 +34,7 @@ def test_a_flow(tmp_path):
 
 
 def test_a_language_model_answers_to_the_name_of_its_endpoint(tmp_path, monkeypatch):
+    openai = pytest.importorskip("openai")
     monkeypatch.setenv("PF_ENDPOINT_NAME", "chatty")
     with worker(tmp_path / "w", Spec(LLM, model="fake/echo", options={"engine": "fake"})) as blue:
         client = openai.OpenAI(base_url="http://worker/v1", api_key="none", http_client=blue.http)
