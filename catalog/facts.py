@@ -14,14 +14,16 @@ from catalog.gguf import GGUF, read_gguf
 from catalog.headers import BUDGET, Reader, read_weights
 from catalog.hub import Hub
 from catalog.local import LocalModels, NotPulledError
-from catalog.weights import Weights, weight_files
+from catalog.weights import Weights, unread, weight_files
 from promptflow.exceptions import ValidationException
 from promptflow.workspace.atomic import file_error
 
 CONFIG = "config.json"
 LONGEST_CONFIG = 1 << 20  # bytes
 ONNX_FILES = ("model.onnx", "onnx/model.onnx", "decoder_model_merged.onnx", "onnx/decoder_model_merged.onnx")
-PICKLES = (".bin", ".pt", ".pth", ".ckpt")
+# Weights in forms that no engine reads, and what they are called.
+UNREAD = ((".bin", "pickles"), (".pt", "pickles"), (".pth", "pickles"), (".ckpt", "pickles"), (GGUF, "GGUF"),
+          (".h5", "HDF5"), (".msgpack", "MessagePack"))  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -111,8 +113,12 @@ def _weights(sizes: Mapping[str, int], read: Reader, dtypes: Mapping[str, int] |
     files = weight_files(sizes)
     if files:
         return read_weights({file: sizes[file] for file in files}, read, budget, dtypes)
-    pickled = [size for file, size in sizes.items() if file.endswith(PICKLES) and "/" not in file]
-    return Weights(sum(pickled), False) if pickled else None
+    for ending, form in UNREAD:
+        found = [size for file, size in sizes.items() if file.endswith(ending) and "/" not in file]
+        if found:
+            stored = sizes[_gguf(sizes)] if ending == GGUF else sum(found)
+            return Weights(stored, False, unread=unread(form))
+    return None
 
 
 def _onnx(sizes: Mapping[str, int]) -> int:

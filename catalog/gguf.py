@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from catalog.headers import Reader
-from catalog.weights import Weights, WeightsError
+from catalog.weights import Weights, WeightsError, unread
 
 GGUF = ".gguf"
 WORDS = "tokenizer.ggml.tokens"
@@ -53,7 +53,7 @@ def read_gguf(file: str, size: int, read: Reader) -> GgufFile:
         config.setdefault("vocab_size", words)
     config |= {"model_type": _FAMILIES.get(family, family), "torch_dtype": "float16"}
     config["quantization_config"] = {"quant_method": "gguf"}
-    return GgufFile(config, Weights(size, True))
+    return GgufFile(config, Weights(size, True, unread=unread("GGUF")))
 
 
 def _values(data: bytes, at: int, count: int) -> Iterator[tuple[str, Any]]:

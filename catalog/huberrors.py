@@ -42,7 +42,7 @@ def error_from_hub(error: Exception, what: str, revision: str | None, endpoint: 
     if "GatedRepoError" in names:
         return HubGatedError(
             f"{what} is gated: its licence must be accepted before its files can be read.",
-            hint=f"accept it at {endpoint}/{what}, then `hf auth login` or set HF_TOKEN",
+            hint=f"accept it at {endpoint}/{what.rpartition(' of ')[2]}, then `hf auth login` or set HF_TOKEN",
         )
     if "RevisionNotFoundError" in names:
         return HubNotFoundError(f"{what} has no revision {revision}.", hint="leave --revision out for the newest")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from catalog.architecture import Architecture
 from catalog.machine import Machine
@@ -17,9 +18,16 @@ __all__ = ["TYPICAL", "Plan", "Wish", "plans"]
 
 def plans(shape: Architecture, weights: Weights, machine: Machine, wish: Wish, onnx: int = 0) -> Iterator[Plan]:
     """All ways, the best first. ``onnx`` is the size of an exported file, 0 if there is none."""
+    for plan in _by_weights(shape, weights, machine, wish):
+        if weights.unread and not plan.copy:
+            plan = replace(plan, fits=False, why=weights.unread, max_context=0, max_concurrency=0)
+        yield plan
+    if onnx:
+        yield onnx_cpu(shape, onnx, machine, wish)
+
+
+def _by_weights(shape: Architecture, weights: Weights, machine: Machine, wish: Wish) -> Iterator[Plan]:
     if machine.gpus:
         yield from vllm_plans(shape, weights, machine, wish)
         yield transformers_gpu(shape, weights, machine, wish)
     yield transformers_cpu(shape, weights, machine, wish)
-    if onnx:
-        yield onnx_cpu(shape, onnx, machine, wish)

@@ -37,7 +37,7 @@ class WeightsError(UserErrorException):
 class Weights:
     """``stored``: bytes of all tensors on disk, to the byte where ``exact``. ``numbers`` counts the numbers by type,
     and ``left`` those among them that quantising leaves alone; both are empty where only the bytes are known.
-    ``largest``: bytes of the largest tensor, 0 if not known.
+    ``largest``: bytes of the largest tensor, 0 if not known. ``unread``: why no engine reads them as they are.
     """
 
     stored: int
@@ -45,6 +45,7 @@ class Weights:
     numbers: Mapping[str, int] = field(default_factory=dict)
     left: Mapping[str, int] = field(default_factory=dict)
     largest: int = 0
+    unread: str = ""
 
     @property
     def parameters(self) -> int | None:
@@ -69,6 +70,11 @@ class Weights:
             return None
         left = sum(self.left.values())
         return left * size + int((sum(self.numbers.values()) - left) * QUANTISED[kind] / 8) + 1
+
+
+def unread(form: str) -> str:
+    """Why no engine reads weights of this form."""
+    return f"its weights are {form}, which no engine here loads"
 
 
 def weight_files(names: Iterable[str]) -> tuple[str, ...]:

@@ -100,7 +100,7 @@ def test_a_model_that_does_not_fit_says_so(server: HubServer, capsys: pytest.Cap
         ("acme/lying", "header has 10737418240 bytes"),
         ("acme/absurd", "hidden_size is 1000000000000000"),
         ("acme/none", "no config.json and no GGUF"),
-        ("acme/shut", "gated"),
+        ("acme/shut", "/acme/shut, then"),
         ("acme/missing", "no acme/missing"),
         ("acme/../none", "no name of a model"),
     ],

@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 
 from catalog.facts import facts_of_folder
+from catalog.fit import Fit, predict
 from catalog.gguf import read_gguf
 from catalog.headers import Reader, read_weights
+from catalog.machine import Gpu, Machine
 from catalog.weights import Weights, WeightsError, count_weights, weight_files
 from promptflow.exceptions import ValidationException
 from tests.tiny_models import adapter, decoder, save_safetensors
@@ -191,7 +193,27 @@ def test_pickled_weights_are_only_about(tmp_path: Path) -> None:
     folder = decoder(tmp_path / "model")
     (folder / "model.safetensors").unlink()
     (folder / "pytorch_model.bin").write_bytes(bytes(1000))
-    assert facts_of_folder(folder).weights == Weights(1000, False)
+    weights = facts_of_folder(folder).weights
+    assert weights and (weights.stored, weights.exact) == (1000, False)
+
+
+@pytest.mark.parametrize(
+    ("file", "form"), [("pytorch_model.bin", "pickles"), ("model.gguf", "GGUF"), ("tf_model.h5", "HDF5")]
+)
+def test_weights_that_no_engine_loads_never_fit(tmp_path: Path, file: str, form: str) -> None:
+    folder = decoder(tmp_path / "model")
+    machine = Machine(64 << 30, 64 << 30, 8, (Gpu("a GPU", 24 << 30, 24 << 30, (9, 0)),))
+
+    def fits() -> Fit:
+        facts = facts_of_folder(folder)
+        return predict(facts.config, facts.weights, machine, onnx=facts.onnx)
+
+    assert fits().fits is True
+    (folder / "model.safetensors").rename(folder / file)
+    assert fits().fits is False and form in fits().best.why
+    assert not any(plan.fits or plan.max_context for plan in fits().plans)
+    (folder / "model.onnx").write_bytes(bytes(1000))
+    assert fits().fits is True and fits().best.engine == "onnx"
 
 
 def test_the_largest_tensor_and_mixed_types(tmp_path: Path) -> None:
