@@ -29,7 +29,10 @@ NOT_PYTHON = frozenset({
     "openjdk", "libgcc", "libgcc-ng", "ffmpeg", "git", "cmake", "make", "compilers", "mkl", "blas", "nccl",
 })  # fmt: skip
 # Azure's servers: an instance of ours is in their place
-SERVERS = frozenset({"azureml-defaults", "azureml-inference-server-http", "azureml-sdk", "azureml-core"})
+SERVERS = frozenset({
+    "azureml-defaults", "azureml-inference-server-http", "azureml-sdk", "azureml-core", "azureml-ai-monitoring",
+    "azureml-contrib-services",
+})  # fmt: skip
 # Built for NumPy 1 before these versions, which their metadata on PyPI does not say, and conda's does
 BEFORE_NUMPY_2 = {
     "scikit-learn": (1, 4, 2), "pandas": (2, 2, 2), "scipy": (1, 13), "pyarrow": (16,), "torch": (2, 3),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import logging
 import os
 import socket
 import sys
@@ -30,6 +31,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     spec = Spec.from_json(json.loads(args.spec.read_bytes()))
     settle(spec, args.deployment)
+    level = logging.getLevelNamesMapping().get(os.environ.get("AZUREML_LOG_LEVEL", "INFO").upper(), logging.INFO)
+    logging.basicConfig(level=level, format="%(asctime)s %(levelname).1s %(name)s %(message)s")
     try:
         app = application(spec, args.deployment)
         make_room(spec.code)
@@ -56,7 +59,8 @@ def settle(spec: Spec, deployment: str) -> None:
     os.environ.update({name: text for name, text in given.items() if text})
     if code is not None:
         os.chdir(code)
-        sys.path.insert(0, str((code / (spec.scoring_script or "_")).parent))
+        own = dict.fromkeys((str((code / (spec.scoring_script or "_")).parent), str(code)))
+        sys.path[:0] = own
 
 
 def make_room(code: Path | None) -> None:

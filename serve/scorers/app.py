@@ -10,6 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from promptflow.exceptions import PromptflowException
+from serve.gateway.paths import error_style
+from serve.gateway.refusals import Refusal, body_of
 from serve.scorers.answers import to_json
 from serve.scorers.base import JSON, Answer, Call, InputError, ModelError, Scorer
 
@@ -20,11 +22,12 @@ FAILED = {"ms-azureml-model-error-statuscode": "500", "ms-azureml-model-error-re
 
 
 class ScorerApp:
-    """Answers for one scorer, ``at_once`` requests at a time; the others wait in line."""
+    """Answers for one scorer, ``at_once`` requests at a time; the others wait in line, as long as their callers do."""
 
     def __init__(self, scorer: Scorer, at_once: int = 1) -> None:
         self.scorer = scorer
         self.threads = ThreadPoolExecutor(at_once, thread_name_prefix="score")
+        self._free = asyncio.Semaphore(at_once)
 
     def prepare(self) -> None:
         self.scorer.load()
@@ -40,7 +43,7 @@ class ScorerApp:
         except ConnectionResetError:
             return
         except Exception as error:
-            answer = self._failure(error, scope["path"])
+            answer = _failure(error, scope["path"])
         start = [(b"content-type", answer.media.encode()), (b"content-length", str(len(answer.body)).encode())]
         start += [(name.encode("latin-1"), text.encode("latin-1")) for name, text in answer.headers.items()]
         await send({"type": "http.response.start", "status": answer.status, "headers": start})
@@ -53,27 +56,31 @@ class ScorerApp:
         if path == "/swagger.json":
             version = 2 if b"version=2" in scope["query_string"] else 3
             return Answer(to_json(self.scorer.swagger(version)))
-        return await self._scored(await _call(scope, receive))
+        return await self._scored(await _call(scope, receive), receive)
 
-    async def _scored(self, call: Call) -> Answer:
-        return await asyncio.get_running_loop().run_in_executor(self.threads, self.scorer.answer, call)
-
-    def _failure(self, error: Exception, path: str) -> Answer:
-        if isinstance(error, InputError) and path.startswith("/v2/"):
-            return Answer(to_json({"error": str(error)}), 400)  # the words of the Open Inference Protocol
-        if isinstance(error, InputError):
-            return _error(400, "BadArgument", f"{error} ({error.hint})" if error.hint else str(error))
-        if isinstance(error, ModelError):
-            print(error.traceback or error, file=sys.stderr, flush=True)
-            return _error(500, "ModelError", str(error), FAILED)
-        if isinstance(error, PromptflowException):
-            hint = f" ({error.hint})" if error.hint else ""
-            return _error(error.http_status, type(error).__name__, f"{error}{hint}")
-        logger.error("the request failed", exc_info=error)
-        return _error(500, "SystemError", f"{type(error).__name__}: {error}", FAILED)
+    async def _scored(self, call: Call, receive: Any) -> Answer:
+        if self._free.locked():  # by one that hangs, it may be: whoever gives up meanwhile is not scored for nobody
+            await _unless_gone(self._free.acquire(), receive)
+        else:
+            await self._free.acquire()
+        work = asyncio.get_running_loop().run_in_executor(self.threads, self.scorer.answer, call)
+        work.add_done_callback(lambda _: self._free.release())  # not before: a thread cannot be ended
+        return await asyncio.shield(work)
 
     async def close(self) -> None:
         self.threads.shutdown(wait=False, cancel_futures=True)
+
+
+async def _unless_gone(turn: Any, receive: Any) -> None:
+    """Wait for one's turn. ConnectionResetError if the caller hangs up before."""
+    waiting, gone = asyncio.ensure_future(turn), asyncio.ensure_future(receive())
+    try:
+        await asyncio.wait((waiting, gone), return_when=asyncio.FIRST_COMPLETED)
+        if not waiting.done():
+            raise ConnectionResetError("the caller hung up")
+    finally:
+        waiting.cancel()
+        gone.cancel()
 
 
 async def _call(scope: Mapping[str, Any], receive: Any) -> Call:
@@ -101,5 +108,19 @@ async def _rest(first: bytes, receive: Any) -> bytes:
             return b"".join(parts)
 
 
-def _error(status: int, code: str, message: str, headers: Mapping[str, str] | None = None) -> Answer:
-    return Answer(to_json({"error": {"code": code, "message": message}}), status, JSON, dict(headers or {}))
+def _failure(error: Exception, path: str) -> Answer:
+    """What went wrong, in the words of the dialect that was asked."""
+    message, headers = str(error), dict[str, str]()
+    if isinstance(error, ModelError):
+        print(error.traceback or error, file=sys.stderr, flush=True)
+        status, code, headers = 500, "ModelError", FAILED
+    elif isinstance(error, InputError):
+        status, code = 400, "BadArgument"
+    elif isinstance(error, PromptflowException):
+        status, code = error.http_status, type(error).__name__
+    else:
+        logger.error("the request failed", exc_info=error)
+        status, code, headers, message = 500, "SystemError", FAILED, f"{type(error).__name__}: {error}"
+    if isinstance(error, PromptflowException) and error.hint:
+        message += f" ({error.hint})"
+    return Answer(body_of(Refusal(status, code, message), error_style(path.encode())), status, JSON, headers)

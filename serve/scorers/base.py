@@ -31,6 +31,15 @@ class NotThereError(UserErrorException):
         super().__init__(f"There is no {path} here.")
 
 
+class MethodError(UserErrorException):
+    """The path is there, for requests of another method."""
+
+    http_status = 405
+
+    def __init__(self, method: str, path: str) -> None:
+        super().__init__(f"{path} takes POST, and this is {method}.")
+
+
 class ModelError(SystemErrorException):
     """The user's code, or the model, failed on a request that could be read. ``traceback`` is for the log alone."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from serve.scorers.app import ScorerApp
 from serve.scorers.base import Answer, Call
 from serve.scorers.batching import Batcher, Batching
@@ -16,8 +18,8 @@ class BatchedApp(ScorerApp):
         self._model = scorer
         self._batcher = Batcher(scorer.predict, batching, self.threads)
 
-    async def _scored(self, call: Call) -> Answer:
+    async def _scored(self, call: Call, receive: Any) -> Answer:
         read = self._model.read(call)
         if isinstance(read, Answer):
             return read
-        return read.write(await self._batcher.submit(self._model.array(read.inputs), read.inputs))
+        return read.write(await self._batcher.submit(self._model.rows(read.inputs), read.inputs))

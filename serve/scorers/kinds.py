@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
+import importlib
 import os
 import sys
-from dataclasses import replace
 from typing import Any, Protocol
 
 from serve.endpoints.spec import FLOW, LLM, MODEL, SCRIPT, Spec
@@ -32,6 +33,8 @@ def application(spec: Spec, deployment: str) -> Application:
         from serve.scorers.script import SHIMS, ScriptScorer
 
         sys.path.append(str(SHIMS))  # last: packages of the same name that are installed come first
+        if spec.collector is not None:
+            _collect(spec)
         assert spec.code is not None
         return ScorerApp(ScriptScorer(spec.code, spec.scoring_script), spec.request.concurrency)
     if spec.kind == MODEL:
@@ -47,8 +50,21 @@ def application(spec: Spec, deployment: str) -> Application:
     if spec.kind == FLOW:
         return _Flow(spec)
     if spec.kind == LLM:
-        return _Llm(spec, os.environ.get(ENDPOINT, "") or deployment)
+        from serve.scorers.llm import LlmApp
+
+        return LlmApp(spec, os.environ.get(ENDPOINT, "") or deployment)
     raise LoadError(f"Deployments of the kind '{spec.kind}' cannot be run by this version.")
+
+
+def _collect(spec: Spec) -> None:
+    """Have what the script collects written, if it is our module that it will import."""
+    from serve.scorers.collecting import Collecting
+
+    monitoring: Any = importlib.import_module("azureml.ai.monitoring")
+    collecting = Collecting.of(spec, os.environ)
+    if hasattr(monitoring, "sink") and collecting is not None:
+        monitoring.sink = collecting.keep
+        atexit.register(collecting.flush)
 
 
 class _Flow:
@@ -78,35 +94,3 @@ class _Flow:
 
     async def close(self) -> None:
         pass  # its lifespan has ended
-
-
-class _Llm:
-    """The OpenAI API of one model, which answers to the endpoint's name; adapters to theirs."""
-
-    def __init__(self, spec: Spec, name: str) -> None:
-        self._spec, self._name = spec, name
-        self._app: Any = None
-
-    def prepare(self) -> None:
-        pass
-
-    async def open(self) -> None:
-        from promptflow.workspace import Workspace
-        from serve.offers import Offers
-        from serve.openai.app import OpenAIApp
-        from serve.router import Router
-
-        given = dict(self._spec.options)
-        adapters, kind = dict(given.pop("adapters", None) or {}), str(given.pop("engine", "") or "")
-        model = str(self._spec.model_path) if self._spec.model_path is not None else self._spec.model
-        served = Offers(Workspace.open, kind, given).offer(model, adapters)
-        router = Router([replace(served, name=self._name, alias=self._spec.model)])
-        await router.preload(self._name)
-        self._app = OpenAIApp(router)
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        await self._app(scope, receive, send)
-
-    async def close(self) -> None:
-        if self._app is not None:
-            await self._app.service.router.close()

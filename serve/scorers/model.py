@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from serve.scorers.answers import to_json
-from serve.scorers.base import Answer, Call, InputError, ModelError, NotThereError, Scorer
+from serve.scorers.base import Answer, Call, InputError, MethodError, ModelError, NotThereError, Scorer
 from serve.scorers.dialects import azure, kserve, mlflow, oip
 from serve.scorers.inputs import Inputs
 from serve.scorers.models import open_model
@@ -46,11 +46,11 @@ class ModelScorer(Scorer):
         """What the model is to be asked, or the answer to what it need not be asked for."""
         path = call.path
         if path == "/score":
-            return Read(azure.read(call), azure.write)
+            return Read(azure.read(posted(call)), azure.write)
         if path == "/invocations":
-            return Read(mlflow.read(call), mlflow.write)
+            return Read(mlflow.read(posted(call)), mlflow.write)
         if (found := _V1.fullmatch(path)) and found[2]:
-            return Read(kserve.read(call), kserve.write)
+            return Read(kserve.read(posted(call)), kserve.write)
         if found := _V2.fullmatch(path):
             return self._two(call, found[1], found[2] or "1", found[3] or "")
         return self._told(path)
@@ -61,19 +61,16 @@ class ModelScorer(Scorer):
             return self._model.predict(inputs)
         except (InputError, ModelError):
             raise
-        except Exception as error:
+        except BaseException as error:  # SystemExit, too: a request does not end the process
             raise failed(error, "predict()") from error
 
-    def array(self, inputs: Inputs) -> Any:
+    def rows(self, inputs: Inputs) -> Any:
         """The inputs as the one array that batches are made of. InputError where they are more than that."""
-        fields = self._signature.inputs
-        return inputs.array([field.name for field in fields] if len(fields) > 1 else ())
+        assert self._model is not None
+        return self._model.rows(inputs)
 
     def swagger(self, version: int) -> dict[str, Any]:
-        columns = [field.name for field in self._signature.inputs]
-        example = {"input_data": {"columns": columns, "index": [0], "data": [[0.0] * len(columns)]}}
-        takes = {"type": "object", "properties": {"input_data": {"type": "object"}}, "example": example}
-        return swagger(self.name, version, takes, {"type": "array", "items": {}})
+        return swagger(self.name, version, _takes(self._signature.inputs), {"type": "array", "items": {}})
 
     @property
     def _signature(self) -> Any:
@@ -82,7 +79,8 @@ class ModelScorer(Scorer):
 
     def _two(self, call: Call, name: str, version: str, verb: str) -> Read | Answer:
         if verb == "/infer":
-            return Read(oip.read(call), lambda outputs: oip.write(call, named(outputs), name, version))
+            inputs, asked = oip.read(posted(call))
+            return Read(inputs, lambda outputs: oip.write(asked, named(outputs), name, version))
         if verb == "/ready":
             return Answer(to_json({"name": name, "ready": True}))
         told = {"inputs": _fields(self._signature.inputs), "outputs": _fields(self._signature.outputs)}
@@ -104,6 +102,33 @@ class ModelScorer(Scorer):
         if path not in known:
             raise NotThereError(path)
         return known[path]()
+
+
+def posted(call: Call) -> Call:
+    """``call``, unless it has a method that brings no body."""
+    if call.method != "POST":
+        raise MethodError(call.method, call.path)
+    return call
+
+
+def _takes(fields: tuple[Field, ...]) -> dict[str, Any]:
+    """The JSON schema of what ``/score`` takes."""
+    columns = [one.name for one in fields]
+    kinds = [
+        "string" if one.datatype == "BYTES" else "boolean" if one.datatype == "BOOL" else "number" for one in fields
+    ]
+    row = [{"string": "", "boolean": False}.get(kind, 0.0) for kind in kinds]
+    table = {
+        "type": "object",
+        "properties": {
+            "columns": {"type": "array", "items": {"type": "string"}},
+            "index": {"type": "array", "items": {}},
+            "data": {"type": "array", "items": {"type": "array", "items": {}}},
+        },
+    }
+    example = {"input_data": {"columns": columns, "index": [0], "data": [row]}}
+    properties = {"input_data": table, "params": {"type": "object"}}
+    return {"type": "object", "required": ["input_data"], "properties": properties, "example": example}
 
 
 def _fields(fields: tuple[Field, ...]) -> list[dict[str, Any]]:

@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl
 
 from serve.scorers.answers import to_json
 from serve.scorers.base import Answer, Call, InputError, LoadError, ModelError, NotThereError, Scorer
@@ -33,9 +34,10 @@ class ScriptScorer(Scorer):
         if not callable(run):
             raise LoadError(f"{self._file.name} has no function 'run'.", hint="def run(data): ...")
         self._run = run
-        self._answer = self._of_request if getattr(run, RAW, False) else self._of_text
         if _is_decorated(run):
             self._answer = self._of_fields
+        elif getattr(run, RAW, False):
+            self._answer = self._of_request
         init = getattr(module, "init", None)
         if init is not None:
             _guarded(init, f"init() of {self._file.name}")
@@ -52,13 +54,20 @@ class ScriptScorer(Scorer):
         return self._sent(value)
 
     def swagger(self, version: int) -> dict[str, Any]:
+        """The user's own, if there is one beside the script."""
+        for name in (f"swagger{version}.json", "swagger.json"):
+            file = self._file.with_name(name)
+            if file.is_file():
+                own: dict[str, Any] = json.loads(file.read_bytes())
+                return own
         return swagger(os.environ.get("AZUREML_DEPLOYMENT_NAME", "deployment"), version, *_schemas(self._run))
 
     def _of_text(self, call: Call) -> Any:
         try:
-            return self._run(call.body.decode())
+            text = call.body.decode()
         except UnicodeDecodeError as error:
             raise InputError(f"The body is not UTF-8: {error}") from error
+        return self._run(text if call.method != "GET" else json.dumps(dict(parse_qsl(call.query))))
 
     def _of_request(self, call: Call) -> Any:
         from azureml.contrib.services.aml_request import AMLRequest  # of the shims, which the script has imported
@@ -68,8 +77,8 @@ class ScriptScorer(Scorer):
     def _of_fields(self, call: Call) -> Any:
         """``inference_schema`` knows the parameters: the body is an object of them."""
         try:
-            fields = json.loads(call.body)
-        except ValueError as error:
+            fields = json.loads(call.body) if call.method != "GET" else dict(parse_qsl(call.query))
+        except (ValueError, RecursionError) as error:
             raise InputError(f"The body is not JSON: {error}") from error
         if not isinstance(fields, dict):
             raise InputError("The body must be a JSON object of the parameters of run().")
@@ -77,7 +86,17 @@ class ScriptScorer(Scorer):
         unknown = [name for name in fields if name.lower() not in known]
         if unknown:
             raise InputError(f"run() has no parameter '{unknown[0]}'; it has {', '.join(known.values())}.")
-        return self._run(**{known[name.lower()]: value for name, value in fields.items()})
+        try:
+            return self._run(**{known[name.lower()]: value for name, value in fields.items()})
+        except Exception as error:
+            if self._entered(error):
+                raise
+            raise InputError(f"The body is not what run() takes: {error}") from error
+
+    def _entered(self, error: BaseException) -> bool:
+        """Whether the error comes out of the script, and not from the decorators that read what it gets."""
+        frames = traceback.extract_tb(error.__traceback__)
+        return any(Path(frame.filename) == self._file for frame in frames)
 
     @staticmethod
     def _sent(value: Any) -> Answer:

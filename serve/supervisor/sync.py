@@ -15,6 +15,7 @@ from serve.gateway.gateway import Gateway
 from serve.gateway.lane import Lane
 from serve.gateway.route import Route
 from serve.gateway.traffic import Mirror, Split
+from serve.scorers.collecting import left_to_gateway
 from serve.supervisor.supervisor import Name, Supervisor
 
 POLL_SECONDS = 1.0
@@ -65,11 +66,12 @@ class Sync:
         self.gateway.figures.forget(before.keys() - routes.keys())
 
     def _capture(self, deployment: Deployment) -> Capture:
-        assert deployment.spec.collector is not None
+        settings = left_to_gateway(deployment.spec)
+        assert settings is not None
         known = self.captures.get((deployment.endpoint, deployment.name))
-        if known is not None and known.settings == deployment.spec.collector:
+        if known is not None and known.settings == settings:
             return known
-        return Capture(deployment.endpoint, deployment.name, deployment.spec.collector)
+        return Capture(deployment.endpoint, deployment.name, settings)
 
 
 def _route(

@@ -7,8 +7,8 @@ from typing import Any
 
 from serve.scorers.answers import to_json
 from serve.scorers.base import Answer, Call, InputError
-from serve.scorers.dialects.bodies import read_json, split_table, tensors_of
-from serve.scorers.inputs import Inputs, Table
+from serve.scorers.dialects.bodies import params_of, read_json, split_table, tensors_of
+from serve.scorers.inputs import Inputs
 
 NAMES = ("input_data", "inputs", "instances", "data", "dataframe_split")
 
@@ -16,21 +16,15 @@ NAMES = ("input_data", "inputs", "instances", "data", "dataframe_split")
 def read(call: Call) -> Inputs:
     body = read_json(call.body)
     if isinstance(body, list):
-        return _inputs(tensors_of(body, "the body"), {})
+        return Inputs.of(tensors_of(body, "the body"))
     name = next((name for name in NAMES if isinstance(body, dict) and name in body), "")
     if not name:
         raise InputError('The body has no "input_data".', hint='{"input_data": {"columns": […], "data": [[…]]}}')
-    value, params = body[name], body.get("params") or {}
-    if not isinstance(params, dict):
-        raise InputError('"params" must be an object.')
+    value, params = body[name], params_of(body)
     if isinstance(value, Mapping) and "data" in value and ("columns" in value or "index" in value):
-        return _inputs(split_table(value, name), params)
-    return _inputs(tensors_of(value, name), params)
+        return Inputs.of(split_table(value, name), params)
+    return Inputs.of(tensors_of(value, name), params)
 
 
 def write(outputs: Any) -> Answer:
     return Answer(to_json(outputs))
-
-
-def _inputs(found: Any, params: Mapping[str, Any]) -> Inputs:
-    return Inputs(found, None, params) if isinstance(found, Table) else Inputs(None, found, params)

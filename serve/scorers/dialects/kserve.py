@@ -9,8 +9,8 @@ from typing import Any
 
 from serve.scorers.answers import to_json
 from serve.scorers.base import Answer, Call, InputError
-from serve.scorers.dialects.bodies import read_object, tensors_of
-from serve.scorers.inputs import Inputs, Table
+from serve.scorers.dialects.bodies import params_of, read_object, tensors_of
+from serve.scorers.inputs import Inputs
 
 
 def read(call: Call) -> Inputs:
@@ -18,8 +18,7 @@ def read(call: Call) -> Inputs:
     key = "instances" if "instances" in body else "inputs"
     if key not in body:
         raise InputError("The body has no 'instances'.")
-    found = tensors_of(body[key], key)
-    return Inputs(found) if isinstance(found, Table) else Inputs(None, found)
+    return Inputs.of(tensors_of(body[key], key), params_of(body))
 
 
 def write(outputs: Any) -> Answer:

@@ -1,4 +1,4 @@
-"""``/invocations`` as MLflow's scoring server takes it.
+"""``/invocations`` as MLflow's scoring server takes it, and answers it.
 
 https://mlflow.org/docs/latest/ml/deployment/deploy-model-locally/
 """
@@ -7,18 +7,18 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
-
-import orjson
 
 from serve.scorers.answers import to_json
 from serve.scorers.base import Answer, Call, InputError
-from serve.scorers.dialects.bodies import media, read_object, record_table, split_table, tensor, tensors_of
-from serve.scorers.inputs import Inputs, Table
+from serve.scorers.dialects.bodies import media, params_of, read_object, record_table, split_table, tensor, tensors_of
+from serve.scorers.inputs import Inputs, Table, Tensors
 
 KEYS = ("dataframe_split", "dataframe_records", "inputs", "instances")
 VERSION = "2.22.0"  # of the protocol that clients ask for; theirs has not changed since 2.0
+MISSING = frozenset(("", "NaN", "nan", "NA", "N/A", "n/a", "NULL", "null", "None", "<NA>", "#N/A"))  # pandas' own
+TRUTHS = {"True": True, "TRUE": True, "true": True, "False": False, "FALSE": False, "false": False}
 
 
 def read(call: Call) -> Inputs:
@@ -31,52 +31,60 @@ def read(call: Call) -> Inputs:
     found = [key for key in KEYS if key in body]
     if len(found) != 1:
         raise InputError(f"The body must have one of {', '.join(KEYS)}; it has {', '.join(found) or 'none'}.")
-    params = body.get("params") or {}
-    if not isinstance(params, dict):
-        raise InputError("'params' must be an object.")
-    key, value = found[0], body[found[0]]
-    if key == "dataframe_split":
-        return Inputs(split_table(value, key), None, params)
-    if key == "dataframe_records":
-        return Inputs(record_table(value, key), None, params)
-    if key == "instances" and isinstance(value, list) and value and isinstance(value[0], Mapping):
-        return Inputs(None, _by_name(value), params)
-    tensors = tensors_of(value, key)
-    return Inputs(tensors, None, params) if isinstance(tensors, Table) else Inputs(None, tensors, params)
+    return Inputs.of(_read(found[0], body[found[0]]), params_of(body))
 
 
 def write(outputs: Any) -> Answer:
-    return Answer(b'{"predictions":' + to_json(outputs) + b"}")
+    """NaN stays NaN, which is no JSON, and what MLflow's server writes and its clients read."""
+    return Answer(b'{"predictions":' + to_json(_records(outputs), nan=True) + b"}")
 
 
-def _by_name(rows: list[Any]) -> dict[str, Any]:
+def _read(key: str, value: Any) -> Table | Tensors:
+    if key == "dataframe_split":
+        return split_table(value, key)
+    if key == "dataframe_records":
+        return record_table(value, key)
+    if key == "instances" and isinstance(value, list) and value and isinstance(value[0], Mapping):
+        return _by_name(value)
+    return tensors_of(value, key)
+
+
+def _records(outputs: Any) -> Any:
+    """A column of pandas is a table there."""
+    return outputs.to_frame() if hasattr(outputs, "to_frame") and not hasattr(outputs, "columns") else outputs
+
+
+def _by_name(rows: list[Any]) -> Tensors:
     """One tensor a name, of a list of objects that all have it."""
     names = list(rows[0])
     for at, row in enumerate(rows):
-        if not isinstance(row, Mapping) or list(row) != names:
+        if not isinstance(row, Mapping) or row.keys() != rows[0].keys():
             raise InputError(f"'instances[{at}]' must be an object with {', '.join(names)}.")
     return {name: tensor([row[name] for row in rows], f"instances.{name}") for name in names}
 
 
 def _csv(body: bytes) -> Table:
     try:
-        lines = list(csv.reader(io.StringIO(body.decode("utf-8-sig"))))
+        lines = [line for line in csv.reader(io.StringIO(body.decode("utf-8-sig"))) if line]
     except (UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"The body is no CSV: {error}") from error
     if not lines:
         raise InputError("The CSV is empty; its first line names the columns.")
     for at, row in enumerate(lines[1:], start=2):
-        if row and len(row) != len(lines[0]):
+        if len(row) != len(lines[0]):
             raise InputError(f"Line {at} of the CSV has {len(row)} cells, and there are {len(lines[0])} columns.")
-    return Table(tuple(lines[0]), [[_cell(cell) for cell in row] for row in lines[1:] if row])
+    columns = [_column([row[at] for row in lines[1:]]) for at in range(len(lines[0]))]
+    return Table(tuple(lines[0]), [list(row) for row in zip(*columns, strict=True)])
 
 
-def _cell(text: str) -> Any:
-    """Numbers and nulls as what they are, anything else as text."""
-    if not text:
-        return None
-    try:
-        value = orjson.loads(text)
-    except orjson.JSONDecodeError:
-        return text
-    return value if isinstance(value, int | float) else text
+def _column(texts: Sequence[str]) -> Sequence[Any]:
+    """Numbers, or truths, where all of a column are; else texts, as pandas reads them."""
+    there = [text for text in texts if text not in MISSING]
+    if there and all(text in TRUTHS for text in there):
+        return [TRUTHS.get(text) for text in texts]
+    for kind in (int, float):
+        try:
+            return [None if text in MISSING else kind(text) for text in texts]
+        except ValueError:
+            continue
+    return [None if text in MISSING else text for text in texts]

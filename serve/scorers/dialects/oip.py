@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -26,17 +27,27 @@ LENGTH = "inference-header-content-length"
 BINARY = "application/octet-stream"
 
 
-def read(call: Call) -> Inputs:
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a request says of its answer: its ``id``, the outputs, and whether they come in bytes, which ``every`` one
+    does that does not say otherwise."""
+
+    id: Any = None
+    outputs: Mapping[str, bool] = field(default_factory=dict)
+    every: bool = False
+
+
+def read(call: Call) -> tuple[Inputs, Asked]:
     head, rest = _split(call)
     body = read_object(head)
-    given = body.get("inputs")
+    given, params = body.get("inputs"), _parameters(body, "the body")
     if not isinstance(given, list) or not given:
         raise InputError("'inputs' must be a list of tensors.")
     cut = 0
     tensors: dict[str, np.ndarray] = {}
     for at, one in enumerate(given):
         name, kind, shape = _told(one, at)
-        size = (one.get("parameters") or {}).get("binary_data_size")
+        size = _parameters(one, name).get("binary_data_size")
         if size is None:
             tensors[name] = _of_list(one.get("data"), name, kind, shape)
             continue
@@ -46,20 +57,23 @@ def read(call: Call) -> Inputs:
         cut += size
     if cut != len(rest):
         raise InputError(f"{len(rest) - cut} bytes follow after the last tensor.")
-    wanted = tuple(str(one.get("name")) for one in body.get("outputs") or () if isinstance(one, Mapping))
-    return Inputs(None, tensors, body.get("parameters") or {}, wanted)
+    every = bool(params.get("binary_data_output"))
+    asked = Asked(body.get("id"), _asked(body.get("outputs"), every), every)
+    own = {name: value for name, value in params.items() if name != "binary_data_output"}
+    return Inputs(None, tensors, own, tuple(asked.outputs)), asked
 
 
-def write(call: Call, outputs: Mapping[str, np.ndarray], model: str, version: str) -> Answer:
+def write(asked: Asked, outputs: Mapping[str, np.ndarray], model: str, version: str) -> Answer:
     """``outputs`` by name; those that the request wants in bytes follow after the JSON."""
-    body = read_object(_split(call)[0])
-    every = bool((body.get("parameters") or {}).get("binary_data_output"))
-    asked = {one["name"]: one.get("parameters") or {} for one in body.get("outputs") or () if isinstance(one, Mapping)}
+    missing = [name for name in asked.outputs if name not in outputs]
+    if missing:
+        raise InputError(f"The model has no output '{missing[0]}'; it has {', '.join(outputs)}.")
     told, blobs = [], []
-    for name, array in outputs.items():
+    for name in asked.outputs or outputs:
+        array = outputs[name]
         kind = _kind_of(array)
         one: dict[str, Any] = {"name": name, "datatype": kind, "shape": list(array.shape)}
-        if asked.get(name, {}).get("binary_data", every):
+        if asked.outputs.get(name, asked.every):
             blob = _packed(array) if kind == "BYTES" else np.ascontiguousarray(array).tobytes()
             one["parameters"] = {"binary_data_size": len(blob)}
             blobs.append(blob)
@@ -67,12 +81,27 @@ def write(call: Call, outputs: Mapping[str, np.ndarray], model: str, version: st
             one["data"] = array.ravel() if kind != "BYTES" else [_text(item) for item in array.ravel()]
         told.append(one)
     answer = {"model_name": model, "model_version": version, "outputs": told}
-    if "id" in body:
-        answer["id"] = body["id"]
+    if asked.id is not None:
+        answer["id"] = asked.id
     head = to_json(answer)
     if not blobs:
         return Answer(head)
     return Answer(b"".join([head, *blobs]), 200, BINARY, {LENGTH: str(len(head))})
+
+
+def _asked(outputs: Any, every: bool) -> dict[str, bool]:
+    if outputs is None:
+        return {}
+    if not isinstance(outputs, list) or not all(isinstance(one, dict) and "name" in one for one in outputs):
+        raise InputError("'outputs' must be a list of objects with a name.")
+    return {str(one["name"]): bool(_parameters(one, one["name"]).get("binary_data", every)) for one in outputs}
+
+
+def _parameters(value: Mapping[str, Any], name: Any) -> Mapping[str, Any]:
+    found = value.get("parameters") or {}
+    if not isinstance(found, dict):
+        raise InputError(f"The parameters of {name} must be an object.")
+    return found
 
 
 def _split(call: Call) -> tuple[bytes, bytes]:
@@ -90,7 +119,7 @@ def _told(one: Any, at: int) -> tuple[str, str, tuple[int, ...]]:
     name, kind, shape = one["name"], one.get("datatype"), one.get("shape")
     if kind not in TYPES:
         raise InputError(f"The tensor '{name}' has the datatype {kind!r}; known are {', '.join(TYPES)}.")
-    if not isinstance(shape, list) or not all(isinstance(size, int) and size >= 0 for size in shape):
+    if not isinstance(shape, list) or not all(type(size) is int and size >= 0 for size in shape):
         raise InputError(f"The shape of the tensor '{name}' must be a list of sizes.")
     return name, kind, tuple(shape)
 
@@ -122,15 +151,22 @@ def _shaped(array: np.ndarray, name: str, shape: tuple[int, ...]) -> np.ndarray:
         raise InputError(f"The tensor '{name}' of shape {list(shape)} has {array.size} values.") from error
 
 
-def _unpacked(data: bytes, name: str) -> Iterator[bytes]:
-    """Each element: its length as 4 bytes, little end first, then itself."""
+def _unpacked(data: bytes, name: str) -> Iterator[str | bytes]:
+    """Each element: its length as 4 bytes, little end first, then itself: a text, unless it is none."""
     at = 0
     while at < len(data):
         (size,) = struct.unpack_from("<I", data, at) if at + 4 <= len(data) else (len(data),)
         if at + 4 + size > len(data):
             raise InputError(f"The bytes of the tensor '{name}' end in the middle of an element.")
-        yield data[at + 4 : at + 4 + size]
+        yield _text_or_bytes(data[at + 4 : at + 4 + size])
         at += 4 + size
+
+
+def _text_or_bytes(data: bytes) -> str | bytes:
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return data
 
 
 def _packed(array: np.ndarray) -> bytes:

@@ -18,8 +18,8 @@ LOADERS = {
     "xgboost": "serve.scorers.models.xgboost",
 }
 SUFFIXES = {
-    ".pkl": "sklearn", ".pickle": "sklearn", ".joblib": "sklearn", ".skops": "sklearn", ".onnx": "onnx",
-    ".pt": "torch", ".pth": "torch", ".ts": "torch", ".pt2": "torch", ".lgb": "lightgbm",
+    ".pkl": "sklearn", ".pickle": "sklearn", ".joblib": "sklearn", ".sav": "sklearn", ".skops": "sklearn",
+    ".onnx": "onnx", ".pt": "torch", ".pth": "torch", ".ts": "torch", ".pt2": "torch", ".lgb": "lightgbm",
     ".ubj": "xgboost", ".xgb": "xgboost", ".bst": "xgboost",
 }  # fmt: skip
 
@@ -37,21 +37,24 @@ def open_model(loading: Loading) -> Model:
 
 def kind_of(path: Path) -> str:
     """``sklearn``, ``torch``, … LoadError where nothing tells."""
-    if path.is_dir() and (path / MLMODEL).is_file():
-        return "mlflow"
-    if path.suffix in SUFFIXES:
-        return SUFFIXES[path.suffix]
-    if path.is_file():
-        with path.open("rb") as file:
-            head = file.read(64)
-        if path.suffix == ".txt" and head.startswith(b"tree"):
-            return "lightgbm"
-        if path.suffix == ".json" and b'"learner"' in head:
-            return "xgboost"
+    if kind := _kind(path):
+        return kind
     raise LoadError(
         f"It cannot be told what kind of model {path.name} is.",
         hint="name it in `options: {flavor: sklearn}`, or bring a score.py that loads it",
     )
+
+
+def _kind(path: Path) -> str:
+    if path.is_dir():
+        return "mlflow" if (path / MLMODEL).is_file() else ""
+    if path.suffix in SUFFIXES:
+        return SUFFIXES[path.suffix]
+    with path.open("rb") as file:
+        head = file.read(64)
+    if head.startswith(b"tree\n"):
+        return "lightgbm"
+    return "xgboost" if b'"learner"' in head or head.startswith(b"{L\x00\x00\x00\x00\x00\x00\x00\x07learner") else ""
 
 
 def _the_file(path: Path) -> Path:
@@ -61,7 +64,7 @@ def _the_file(path: Path) -> Path:
     inner = path
     while inner.is_dir() and not (inner / MLMODEL).is_file():
         entries = [one for one in inner.iterdir() if not one.name.startswith(".")]
-        known = [one for one in entries if one.suffix in SUFFIXES or (one.is_dir() and (one / MLMODEL).is_file())]
+        known = [one for one in entries if _kind(one)]
         if len(known) == 1:
             inner = known[0]
         elif len(entries) == 1:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from serve.scorers.base import LoadError
+from serve.scorers.base import InputError, LoadError
 from serve.scorers.inputs import Inputs
 
 
@@ -57,6 +57,27 @@ class Model(ABC):
     @abstractmethod
     def predict(self, inputs: Inputs) -> Any:
         """An array, a table, a list, or arrays by name. InputError where the inputs are not what it takes."""
+
+    def rows(self, inputs: Inputs) -> np.ndarray:
+        """The inputs as the one array that batches are made of: its first axis are rows."""
+        fields = self.signature.inputs
+        array = inputs.array([one.name for one in fields] if len(fields) > 1 else ())
+        if array.ndim == 0:
+            raise InputError("The input is a single value, and a batch is made of rows.")
+        return array
+
+
+def as_rows(array: np.ndarray, width: int) -> np.ndarray:
+    """Rows of ``width`` values (0: of any number); one row may come without its own brackets. InputError where they
+    are of another shape."""
+    if array.ndim < 2 and width:
+        array = array.reshape(1, -1) if array.size == width else array.reshape(-1, 1)
+    if array.ndim == 2 and not len(array):
+        raise InputError("The input has no rows.")
+    if width and (array.ndim != 2 or array.shape[1] != width):
+        found = f"{array.shape[1]} values" if array.ndim == 2 else f"the shape {list(array.shape[1:])}"
+        raise InputError(f"The rows have {found}, and the model takes {width}.")
+    return array
 
 
 def named(outputs: Any, name: str = "predict") -> dict[str, np.ndarray]:

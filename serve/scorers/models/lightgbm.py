@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from serve.scorers.base import InputError
 from serve.scorers.inputs import Inputs
-from serve.scorers.models.base import Field, Loading, Model, Signature
+from serve.scorers.models.base import Field, Loading, Model, Signature, as_rows
 from serve.scorers.models.pickles import guarded
 
 
@@ -20,11 +19,14 @@ class BoosterModel(Model):
     def __init__(self, booster: Any) -> None:
         self._booster = booster
         self._columns = tuple(booster.feature_name())
-        self.signature = Signature("lightgbm", tuple(Field(name, "FP64", (-1, 1)) for name in self._columns))
+        # Column_0, Column_1, … is what LightGBM calls columns that had no names: they are those of nobody's table.
+        self._named = self._columns != tuple(f"Column_{at}" for at in range(len(self._columns)))
+        width = len(self._columns)
+        fields = tuple(Field(name, "FP64", (-1, 1)) for name in self._columns)
+        self.signature = Signature("lightgbm", fields if self._named else (Field("input", "FP64", (-1, width)),))
 
     def predict(self, inputs: Inputs) -> Any:
-        named = inputs.table is None or inputs.table.columns
-        array = inputs.array(self._columns if named else ())
-        if array.ndim != 2 or array.shape[1] != len(self._columns):
-            raise InputError(f"The input has the shape {list(array.shape)}; rows have {len(self._columns)} values.")
-        return self._booster.predict(array)
+        return self._booster.predict(self.rows(inputs))
+
+    def rows(self, inputs: Inputs) -> Any:
+        return as_rows(inputs.array(self._columns if self._named else ()), len(self._columns))

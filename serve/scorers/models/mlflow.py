@@ -3,53 +3,138 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 
 from serve.scorers.base import InputError, LoadError
 from serve.scorers.inputs import Inputs
-from serve.scorers.models.base import Field, Loading, Model, Signature
+from serve.scorers.models import lightgbm, onnx, sklearn, torch, xgboost
+from serve.scorers.models.base import Loading, Model, Signature
 from serve.scorers.models.pickles import guarded
+from serve.scorers.models.signature import Schema, read_schema
 
-# flavour -> our loader, and the key of its file
-NATIVE = {
-    "sklearn": ("serve.scorers.models.sklearn", "pickled_model"),
-    "lightgbm": ("serve.scorers.models.lightgbm", "data"),
-    "xgboost": ("serve.scorers.models.xgboost", "data"),
-    "onnx": ("serve.scorers.models.onnx", "data"),
-}
-TYPES = {"long": "INT64", "integer": "INT32", "double": "FP64", "float": "FP32", "boolean": "BOOL"}
+BAD = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST")  # MLflow's codes for what a caller did wrong
+Conf = Mapping[str, Any]
 
 
 def load(loading: Loading) -> Model:
-    flavors = _flavors(loading.path)
-    for name, (module, key) in NATIVE.items():
-        file = _file(loading.path, flavors.get(name), key)
-        if file is not None:
-            inner: Model = importlib.import_module(module).load(Loading(file, loading.pickles, loading.options))
-            return inner
+    told = _told(loading.path)
+    flavors = told["flavors"]
+    for name, (key, read) in NATIVE.items():
+        conf = flavors.get(name)
+        if isinstance(conf, dict) and (file := _file(loading.path, conf.get(key))) is not None:
+            python = flavors.get("python_function")
+            inner = read(replace(loading, path=file), {**(python if isinstance(python, dict) else {}), **conf})
+            if inner is not None:
+                return SignedModel(inner, read_schema(told))
     return PyfuncModel(loading)
 
 
-def _flavors(folder: Path) -> Mapping[str, Any]:
+def _told(folder: Path) -> dict[str, Any]:
     try:
         told = yaml.safe_load((folder / "MLmodel").read_text(encoding="utf-8"))
-        return dict(told["flavors"])
+        return {**told, "flavors": dict(told["flavors"])}
     except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:
         raise LoadError(f"{folder / 'MLmodel'} cannot be read: {error}") from error
 
 
-def _file(folder: Path, flavor: Any, key: str) -> Path | None:
+def _file(folder: Path, name: Any) -> Path | None:
     """The file of a flavour inside of the folder, and nowhere else."""
-    if not isinstance(flavor, Mapping) or not isinstance(flavor.get(key), str):
+    if not isinstance(name, str):
         return None
-    file = (folder / flavor[key]).resolve()
+    file = (folder / name).resolve()
     if not file.is_relative_to(folder.resolve()):
-        raise LoadError(f"The MLmodel of {folder.name} names a file outside of its folder: {flavor[key]}")
-    return file if file.is_file() and (file.suffix != ".pkl" or key == "pickled_model") else None
+        raise LoadError(f"The MLmodel of {folder.name} names a file outside of its folder: {name}")
+    if not file.exists():
+        raise LoadError(f"The MLmodel of {folder.name} names {name}, which is not there.")
+    return file
+
+
+def _sklearn(loading: Loading, conf: Conf) -> Model:
+    options = {**loading.options, "predict_fn": conf.get("predict_fn", "predict")}
+    return sklearn.load(replace(loading, options=options))
+
+
+def _lightgbm(loading: Loading, conf: Conf) -> Model:
+    """Boosters are texts; models with scikit-learn's face are files of its."""
+    return _sklearn(loading, {}) if loading.path.suffix in (".pkl", ".skops") else lightgbm.load(loading)
+
+
+def _xgboost(loading: Loading, conf: Conf) -> Model:
+    """With the class that it was saved from: a classifier tells labels, its booster probabilities."""
+    module, _, name = str(conf.get("model_class") or "xgboost.core.Booster").rpartition(".")
+    if name == "Booster" or module.partition(".")[0] != "xgboost":
+        return xgboost.load(loading)
+
+    def read() -> Any:
+        found = getattr(importlib.import_module(module), name)()
+        found.load_model(str(loading.path))
+        return found
+
+    return sklearn.SklearnModel(guarded(read, loading.path))
+
+
+def _onnx(loading: Loading, conf: Conf) -> Model:
+    return Tabled(onnx.load(loading))
+
+
+def _torch(loading: Loading, conf: Conf) -> Model | None:
+    file = loading.path / "model.pth" if loading.path.is_dir() else loading.path
+    return Tabled(torch.load(replace(loading, path=file))) if file.is_file() else None
+
+
+# flavour -> the key of its file, and what loads it
+NATIVE: Mapping[str, tuple[str, Callable[[Loading, Conf], Model | None]]] = {
+    "sklearn": ("pickled_model", _sklearn),
+    "lightgbm": ("data", _lightgbm),
+    "xgboost": ("data", _xgboost),
+    "onnx": ("data", _onnx),
+    "pytorch": ("model_data", _torch),
+}
+
+
+class SignedModel(Model):
+    """A model that gets what its signature says."""
+
+    def __init__(self, inner: Model, schema: Schema) -> None:
+        self._inner, self._schema = inner, schema
+        known = tuple(one.field for one in schema.columns)
+        told = inner.signature
+        self.signature = Signature(told.platform, known, told.outputs) if known else told
+
+    def predict(self, inputs: Inputs) -> Any:
+        return self._inner.predict(self._schema.apply(inputs))
+
+    def rows(self, inputs: Inputs) -> np.ndarray:
+        return self._inner.rows(self._schema.apply(inputs))
+
+
+class Tabled(Model):
+    """A model of tensors that answers a table with a table, as MLflow has it."""
+
+    def __init__(self, inner: Model) -> None:
+        self._inner, self.signature = inner, inner.signature
+
+    def predict(self, inputs: Inputs) -> Any:
+        found = self._inner.predict(inputs)
+        return _table(found) if inputs.table is not None and inputs.table.columns else found
+
+    def rows(self, inputs: Inputs) -> np.ndarray:
+        return self._inner.rows(inputs)
+
+
+def _table(outputs: Any) -> Any:
+    import pandas
+
+    if isinstance(outputs, Mapping):
+        return pandas.DataFrame({name: np.asarray(value).reshape(-1) for name, value in outputs.items()})
+    return pandas.DataFrame(outputs)
 
 
 class PyfuncModel(Model):
@@ -63,24 +148,24 @@ class PyfuncModel(Model):
             raise LoadError(
                 f"{loading.path.name} needs MLflow to be loaded.", hint="add 'mlflow' to the deployment's environment"
             ) from error
-        self._model = guarded(lambda: pyfunc.load_model(str(loading.path)), loading.path)
-        schema = self._model.metadata.get_input_schema()
-        self._columns = tuple(schema.input_names()) if schema is not None and schema.has_input_names() else ()
-        kinds = [str(kind) for kind in schema.input_types()] if schema is not None else []
-        fields = [
-            Field(name, TYPES.get(kind, "BYTES"), (-1, 1)) for name, kind in zip(self._columns, kinds, strict=False)
-        ]
-        self.signature = Signature("mlflow", tuple(fields))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            self._model = guarded(lambda: pyfunc.load_model(str(loading.path)), loading.path)
+        self._schema = read_schema(_told(loading.path))
+        self.signature = Signature("mlflow", tuple(one.field for one in self._schema.columns))
 
     def predict(self, inputs: Inputs) -> Any:
-        data = inputs.frame() if inputs.table is not None else dict(inputs.tensors or {})
-        if isinstance(data, dict) and list(data) == [""]:
-            data = data[""]
         from mlflow.exceptions import MlflowException
 
         try:
-            return self._model.predict(data, **({"params": dict(inputs.params)} if inputs.params else {}))
+            return self._model.predict(self._data(inputs), params=dict(inputs.params) or None)
         except MlflowException as error:
-            if "schema" in str(error) or "column" in str(error):
+            if error.error_code in BAD:
                 raise InputError(str(error)) from error
             raise
+
+    def _data(self, inputs: Inputs) -> Any:
+        if inputs.table is not None:
+            return self._schema.apply(inputs).frame() if self._schema.columns else inputs.frame()
+        tensors = dict(inputs.tensors or {})
+        return tensors[""] if list(tensors) == [""] else tensors

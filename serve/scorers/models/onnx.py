@@ -31,7 +31,9 @@ def load(loading: Loading) -> Model:
 
 class OnnxModel(Model):
     def __init__(self, session: Any) -> None:
-        self._session = session
+        from onnxruntime.capi.onnxruntime_pybind11_state import InvalidArgument
+
+        self._session, self._refused = session, InvalidArgument
         self._inputs = {one.name: one for one in session.get_inputs()}
         self._outputs = [one.name for one in session.get_outputs()]
         fields = [[_field(one) for one in found] for found in (session.get_inputs(), session.get_outputs())]
@@ -42,7 +44,10 @@ class OnnxModel(Model):
         if unknown:
             raise InputError(f"The model has no output '{unknown[0]}'; it has {', '.join(self._outputs)}.")
         wanted = list(inputs.wanted) or self._outputs
-        found = dict(zip(wanted, self._session.run(wanted, self._feed(inputs)), strict=True))
+        try:
+            found = dict(zip(wanted, self._session.run(wanted, self._feed(inputs)), strict=True))
+        except self._refused as error:
+            raise InputError(f"The model does not take this input: {str(error).splitlines()[0]}") from error
         # Classifiers of scikit-learn give a list of {label: probability}.
         return {name: value if isinstance(value, np.ndarray | list) else list(value) for name, value in found.items()}
 
@@ -50,15 +55,19 @@ class OnnxModel(Model):
         if len(self._inputs) == 1:
             (name,) = self._inputs
             given = (inputs.tensors or {}).get(name)
-            return {name: self._cast(name, inputs.array() if given is None else given)}
-        if inputs.tensors is None:
-            table = inputs.table
-            assert table is not None
-            return {name: self._cast(name, table.array([name])) for name in self._inputs}
-        missing = [name for name in self._inputs if name not in inputs.tensors]
-        if missing:
-            raise InputError(f"The input has no tensor '{missing[0]}'; the model takes {', '.join(self._inputs)}.")
-        return {name: self._cast(name, inputs.tensors[name]) for name in self._inputs}
+            return {name: self._cast(name, self.rows(inputs) if given is None else given)}
+        if inputs.tensors is not None:
+            found = inputs.named(list(self._inputs))
+        else:
+            assert inputs.table is not None
+            found = {name: inputs.table.array([name], texts=True) for name in self._inputs}
+        return {name: self._cast(name, one) for name, one in found.items()}
+
+    def rows(self, inputs: Inputs) -> np.ndarray:
+        """One row of a model of rows may come without its own brackets."""
+        array = inputs.array(texts=True)
+        flat = len(self._inputs) == 1 and len(next(iter(self._inputs.values())).shape) == 2
+        return array.reshape(1, -1) if flat and array.ndim == 1 else array
 
     def _cast(self, name: str, array: np.ndarray) -> np.ndarray:
         wanted = self._inputs[name]
@@ -68,6 +77,8 @@ class OnnxModel(Model):
         ):
             shape = [size if isinstance(size, int) else -1 for size in wanted.shape]
             raise InputError(f"The tensor '{name}' has the shape {list(array.shape)}; the model takes {shape}.")
+        if array.dtype.kind == "O" and kind and kind != "O":
+            raise InputError(f"The tensor '{name}' holds something else than numbers; the model takes {wanted.type}.")
         try:
             return array.astype(kind, copy=False) if kind else array
         except (ValueError, TypeError) as error:

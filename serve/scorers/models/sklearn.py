@@ -2,71 +2,101 @@
 
 from __future__ import annotations
 
-import sys
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-from serve.scorers.base import InputError
+from serve.scorers.base import InputError, LoadError
 from serve.scorers.inputs import Inputs
-from serve.scorers.models.base import Field, Loading, Model, Signature
+from serve.scorers.models.base import Field, Loading, Model, Signature, as_rows
 from serve.scorers.models.pickles import guarded, read_pickle
 
-OUTPUTS = ("predict", "predict_proba", "decision_function", "transform")
+OUTPUTS = ("predict", "predict_proba", "predict_log_proba", "decision_function", "transform")
+NAMED = frozenset(("ColumnTransformer", "FunctionTransformer"))  # of scikit-learn: they look columns up by name
+DEPTH = 8  # of estimators in estimators that are looked into
 
 
 def load(loading: Loading) -> Model:
     found = _read_skops(loading) if loading.path.suffix == ".skops" else read_pickle(loading)
-    return SklearnModel(found)
+    return SklearnModel(found, str(loading.options.get("predict_fn") or "predict"))
 
 
 def _read_skops(loading: Loading) -> Any:
-    """Without code, but for types that the user trusts: ``options: {trusted: [module.Class, …]}``."""
+    """Without code, but for types that the user trusts: each by name, or all with the word that pickles need."""
+    from skops.io import get_untrusted_types
     from skops.io import load as read
 
-    return guarded(lambda: read(loading.path, trusted=list(loading.options.get("trusted") or ())), loading.path)
+    needed = guarded(lambda: get_untrusted_types(file=loading.path), loading.path)
+    trusted = set(map(str, loading.options.get("trusted") or ()))
+    unknown = [name for name in needed if name not in trusted and not loading.pickles]
+    if unknown:
+        raise LoadError(
+            f"{loading.path.name} holds types that nobody has said to be trusted: {', '.join(unknown)}.",
+            hint=f"if you trust them: `options: {{trusted: [{', '.join(unknown)}]}}`, or `allow_pickle: true`",
+        )
+    return guarded(lambda: read(loading.path, trusted=list(needed)), loading.path)
 
 
 class SklearnModel(Model):
-    """``estimator`` has a ``predict``. Columns come in the order that it was fitted with."""
+    """``estimator`` has a ``predict``, or ``usual`` is what it has. Columns come in the order that it was fitted
+    with."""
 
-    def __init__(self, estimator: Any) -> None:
+    def __init__(self, estimator: Any, usual: str = "predict") -> None:
         # Arrays without names are what is given on purpose, below; the filter is set once, as it is the process's.
         warnings.filterwarnings("ignore", message="X does not have valid feature names")
-        self._estimator = estimator
+        if not hasattr(estimator, usual):
+            raise LoadError(f"The model is a {type(estimator).__name__}, which has no {usual}().")
+        self._estimator, self._usual = estimator, usual
         self._columns = tuple(map(str, getattr(estimator, "feature_names_in_", ())))
         self._width = int(getattr(estimator, "n_features_in_", 0) or len(self._columns))
-        self._by_name = _picks_columns(estimator)
+        self._wants_names = not _all_plain(estimator, DEPTH)
         fields = tuple(Field(name, "FP64", (-1, 1)) for name in self._columns)
         self.signature = Signature("sklearn", fields or (Field("input", "FP64", (-1, self._width or -1)),))
 
     def predict(self, inputs: Inputs) -> Any:
         data = self._data(inputs)
         if not inputs.wanted:
-            return self._estimator.predict(data)
-        return {name: np.asarray(self._method(name)(data)) for name in inputs.wanted}
+            return self._told(self._usual, data)
+        return {name: np.asarray(self._told(name, data)) for name in inputs.wanted}
 
-    def _method(self, name: str) -> Any:
-        method = getattr(self._estimator, name, None) if name in OUTPUTS else None
+    def rows(self, inputs: Inputs) -> Any:
+        """Texts are left as they are: it is up to the estimator to take them."""
+        array = inputs.array(self._columns, texts=True)
+        if not self._width and array.ndim == 2 and array.shape[1] == 1 and array.dtype == object:
+            return array[:, 0]  # readers of documents take a list of them
+        return as_rows(array, self._width)
+
+    def _told(self, name: str, data: Any) -> Any:
+        method = getattr(self._estimator, name, None) if name in (*OUTPUTS, self._usual) else None
         if method is None:
             there = [known for known in OUTPUTS if hasattr(self._estimator, known)]
             raise InputError(f"The model has no output '{name}'; it has {', '.join(there)}.")
-        return method
+        try:
+            return method(data)
+        except (ValueError, TypeError) as error:  # scikit-learn's word for data of a wrong type, shape, or missing
+            raise InputError(f"The model does not take this input: {str(error).splitlines()[0]}") from error
 
     def _data(self, inputs: Inputs) -> Any:
-        if self._by_name:
-            return inputs.frame(self._columns)
-        array = inputs.array(self._columns)
-        if array.ndim == 1 and self._width:
-            array = array.reshape(1, -1) if array.size == self._width else array.reshape(-1, 1)
-        if self._width and array.ndim == 2 and array.shape[1] != self._width:
-            raise InputError(f"The rows have {array.shape[1]} values, and the model takes {self._width}.")
-        return array
+        named = bool(self._columns) or (inputs.table is not None and bool(inputs.table.columns))
+        return inputs.frame(self._columns) if self._wants_names and named else self.rows(inputs)
 
 
-def _picks_columns(estimator: Any) -> bool:
-    """Whether a step of it looks columns up by name, and so needs a table."""
-    compose = sys.modules.get("sklearn.compose")
-    steps = [step for _, step in getattr(estimator, "steps", ())] or [estimator]
-    return compose is not None and any(isinstance(step, compose.ColumnTransformer) for step in steps)
+def _all_plain(estimator: Any, depth: int) -> bool:
+    """Whether it is scikit-learn's own all through, and no part of it looks columns up by name."""
+    kind = type(estimator)
+    if not kind.__module__.startswith("sklearn.") or kind.__name__ in NAMED or not depth:
+        return False
+    return all(_all_plain(part, depth - 1) for part in _parts(vars(estimator).values()))
+
+
+def _parts(values: Any) -> Iterator[Any]:
+    """The estimators among ``values``, and in their lists."""
+    for value in values:
+        if hasattr(value, "get_params") and not isinstance(value, type):
+            yield value
+        elif isinstance(value, list | tuple):
+            yield from _parts(value)
+        elif isinstance(value, dict):
+            yield from _parts(value.values())

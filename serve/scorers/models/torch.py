@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 import zipfile
 from typing import Any
 
@@ -19,9 +20,12 @@ def load(loading: Loading) -> Model:
 
     path = loading.path
     if path.suffix == ".pt2":
+        # Its weights may be pickles, and the sizes in its graph are texts that Python evaluates.
+        loading.unpickles("an exported program of torch")
         return TorchModel(guarded(lambda: torch.export.load(path).module(), path))
     if _is_script(loading):
-        return TorchModel(guarded(lambda: torch.jit.load(path, map_location="cpu").eval(), path))  # type: ignore[no-untyped-call]
+        read: Any = torch.jit.load  # without types in some versions
+        return TorchModel(guarded(lambda: read(path, map_location="cpu").eval(), path))
     if "model_class" in loading.options:
         module = _instance(loading)
         weights = guarded(lambda: torch.load(path, map_location="cpu", weights_only=True), path)
@@ -45,43 +49,61 @@ def _is_script(loading: Loading) -> bool:
 
 
 def _instance(loading: Loading) -> Any:
-    """``options.model_class`` is ``module:Class``; the code's folder is on the path."""
+    """``options.model_class`` is ``module:Class``; the code's folder is on the path, and that of the weights."""
+    sys.path.append(str(loading.path.parent))
     module, _, name = str(loading.options["model_class"]).partition(":")
     arguments = loading.options.get("model_arguments") or {}
     return guarded(lambda: getattr(importlib.import_module(module), name)(**arguments), loading.path)
 
 
 class TorchModel(Model):
-    """Tensors in the order of the module's arguments, or one for its only one. Floats are float32, as torch's are."""
+    """Tensors in the order of the module's arguments, or one for its only one."""
 
     signature = Signature("pytorch", (Field("input", "FP32", (-1,)),), (Field("predict", "FP32", (-1,)),))
 
     def __init__(self, module: Any) -> None:
+        import torch
+
         self._module = module
+        own = (one.dtype for one in module.parameters() if one.dtype.is_floating_point)
+        self._floats = next(own, torch.float32)  # what its numbers are; floats of requests become that
+        self._wants_floats = False  # learnt: integers of requests become that, too
 
     def predict(self, inputs: Inputs) -> Any:
         import torch
 
-        if inputs.tensors is not None and len(inputs.tensors) > 1:
-            tensors = [_tensor(name, one) for name, one in inputs.tensors.items()]
-        else:
-            tensors = [_tensor("input", inputs.array())]
+        arrays = inputs.tensors if inputs.tensors and len(inputs.tensors) > 1 else {"input": inputs.array()}
+        tensors = [self._tensor(name, one) for name, one in arrays.items()]
         with torch.inference_mode():
-            try:
-                found = self._module(*tensors)
-            except (RuntimeError, AssertionError, ValueError) as error:
-                if "shape" in str(error) or "size" in str(error) or "dimension" in str(error):
-                    raise InputError(f"The model does not take this input: {str(error).splitlines()[0]}") from error
-                raise
-        return _plain(found)
+            return _plain(self._called(tensors))
+
+    def _called(self, tensors: list[Any]) -> Any:
+        try:
+            return self._module(*tensors)
+        except (RuntimeError, AssertionError, ValueError, IndexError, TypeError) as error:
+            reason = _reason(error)
+            whole = any(not one.is_floating_point() for one in tensors)
+            if whole and not self._wants_floats and any(word in reason for word in ("dtype", "scalar type", "Float")):
+                found = self._module(*[one.to(self._floats) for one in tensors])  # JSON writes 1.0 as 1
+                self._wants_floats = True
+                return found
+            if any(word in reason for word in ("shape", "size", "dimension", "out of range", "positional argument")):
+                raise InputError(f"The model does not take this input: {reason}") from error
+            raise
+
+    def _tensor(self, name: str, array: np.ndarray) -> Any:
+        import torch
+
+        if array.dtype.kind not in "biuf":
+            raise InputError(f"The tensor '{name}' is of {array.dtype}; the model takes numbers.")
+        found = torch.from_numpy(np.array(array))  # a copy: what came over the wire cannot be written to
+        return found.to(self._floats) if found.is_floating_point() or self._wants_floats else found
 
 
-def _tensor(name: str, array: np.ndarray) -> Any:
-    import torch
-
-    if array.dtype.kind not in "biuf":
-        raise InputError(f"The tensor '{name}' is of {array.dtype}; the model takes numbers.")
-    return torch.from_numpy(np.array(array, dtype=np.float32 if array.dtype == np.float64 else array.dtype))
+def _reason(error: Exception) -> str:
+    """The last line that says something: TorchScript puts its trace before."""
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return next((line for line in reversed(lines) if "Error:" in line), lines[0] if lines else type(error).__name__)
 
 
 def _plain(found: Any) -> Any:
@@ -89,4 +111,5 @@ def _plain(found: Any) -> Any:
         return {str(name): _plain(value) for name, value in found.items()}
     if isinstance(found, tuple | list):
         return {f"output_{at}": _plain(value) for at, value in enumerate(found)}
-    return found.detach().cpu().numpy()
+    values = found.detach().cpu()
+    return (values.float() if str(values.dtype) == "torch.bfloat16" else values).numpy()

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from serve.scorers.base import InputError
 from serve.scorers.inputs import Inputs
-from serve.scorers.models.base import Field, Loading, Model, Signature
+from serve.scorers.models.base import Field, Loading, Model, Signature, as_rows
 from serve.scorers.models.pickles import guarded
 
 
@@ -25,7 +24,7 @@ class BoosterModel(Model):
         self.signature = Signature("xgboost", fields or (Field("input", "FP32", (-1, self._width)),))
 
     def predict(self, inputs: Inputs) -> Any:
-        array = inputs.array(self._columns)
-        if array.ndim != 2 or array.shape[1] != self._width:
-            raise InputError(f"The input has the shape {list(array.shape)}; rows have {self._width} values.")
-        return self._booster.inplace_predict(array, validate_features=False)
+        return self._booster.inplace_predict(self.rows(inputs), validate_features=False)
+
+    def rows(self, inputs: Inputs) -> Any:
+        return as_rows(inputs.array(self._columns), self._width)

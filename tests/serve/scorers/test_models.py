@@ -94,7 +94,32 @@ def test_the_open_inference_protocol(blue):
     [
         ("/score", {"input": ROWS}, 'The body has no "input_data".'),
         ("/score", {"input_data": [[1, 2, 3]]}, "The rows have 3 values, and the model takes 4."),
-        ("/score", {"input_data": [[1, 2, 3, "a"]]}, "holds text"),
+        ("/score", {"input_data": [[1, 2, 3, "a"]]}, "could not convert string to float: 'a'"),
+        ("/score", {"input_data": [[1, 2, 3, None]]}, "contains NaN"),
+        ("/score", {"input_data": []}, "has no rows"),
+        ("/score", {"input_data": {"columns": COLUMNS, "index": [1], "data": ROWS}}, "2 labels, one for each row"),
+        ("/score", {"input_data": {"columns": ["a", "a"], "data": [[1, 2]]}}, "each once"),
+        ("/score", {"input_data": ROWS, "params": [1]}, "'params' must be an object"),
+        (
+            "/invocations",
+            {"inputs": {"sepal_length": [1, 2], "sepal_width": [1], "petal_length": [1], "petal_width": [1]}},
+            "not of the same length",
+        ),
+        (
+            "/v2/models/iris/infer",
+            {"inputs": [{"name": "x", "datatype": "FP64", "shape": [2, 4], "data": ROWS, "parameters": [1]}]},
+            "must be an object",
+        ),
+        (
+            "/v2/models/iris/infer",
+            {"inputs": [{"name": "x", "datatype": "FP64", "shape": [2, 4], "data": ROWS}], "outputs": [{}]},
+            "with a name",
+        ),
+        (
+            "/v2/models/iris/infer",
+            {"inputs": [{"name": "x", "datatype": "FP64", "shape": [2, 4], "data": ROWS}], "outputs": [{"name": "y"}]},
+            "no output 'y'",
+        ),
         ("/score", {"input_data": [[1, 2], [3]]}, "not of the same shape"),
         ("/score", {"input_data": {"columns": ["a"], "data": [[1]]}}, "has no column 'sepal_length'"),
         ("/score", {"input_data": {"columns": COLUMNS, "data": [[1, 2, 3]]}}, "Row 0 of 'input_data.data'"),
@@ -118,8 +143,32 @@ def test_the_open_inference_protocol(blue):
 def test_bad_input_is_told_and_is_the_callers(blue, path, body, told):
     answer = post(blue, path, body)
     assert answer.status_code == 400
-    error = answer.json()["error"]
+    found = answer.json()
+    error = found if path == "/invocations" else found["error"]  # as each dialect's clients read it
     assert told in (error if isinstance(error, str) else error["message"])
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/score", 405),
+        ("GET", "/invocations", 405),
+        ("POST", "/nowhere", 404),
+        ("GET", "/v2/models/a/infer", 405),
+    ],
+)
+def test_other_methods_and_paths(blue, method, path, status):
+    assert blue.http.request(method, path).status_code == status
+
+
+def test_one_row_without_its_own_brackets_and_numbers_that_json_has_no_form_for(blue):
+    assert post(blue, "/score", {"input_data": ROWS[0]}).json() == [0]
+    answer = post(blue, "/score", {"input_data": [[1, 2, 3, float("nan")]]})
+    assert answer.status_code == 400 and "NaN" in answer.text
+    assert post(blue, "/score", {"input_data": [[10**400, 2, 3, 4]]}).status_code == 400
+    deep = b'{"input_data": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+    assert "not JSON" in blue.http.post("/score", content=deep).text
+    assert blue.http.post("/score", content=b"[" * 100_000 + b"NaN").status_code == 400
 
 
 def test_a_pickle_wants_the_users_word(iris, tmp_path):
@@ -211,7 +260,9 @@ def mlflow_folder(iris, folder):
 @pytest.mark.filterwarnings("ignore")
 def test_other_formats(iris, tmp_path, make):
     path, expected = make(iris, tmp_path)
-    with worker(tmp_path / "w", Spec(MODEL, model_path=path, allow_pickle=path.is_dir())) as found:
+    with worker(
+        tmp_path / "w", Spec(MODEL, model_path=path, allow_pickle=path.is_dir() or path.suffix == ".pt2")
+    ) as found:
         answer = post(found, "/score", {"input_data": ROWS})
         assert answer.status_code == 200, answer.text
         numpy.testing.assert_allclose(answer.json(), expected, rtol=1e-5)
