@@ -22,9 +22,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 MAX_BODY = 100 * 2**20  # bytes; pictures come inline
-WATCH_AFTER = (
-    0.05  # seconds of work before somebody looks whether the client is still there: most answers are out by then
-)
+WATCH_AFTER = 0.25  # seconds of work before somebody looks whether the client is there: short work pays nothing
 
 logger = logging.getLogger(__name__)
 
