@@ -84,4 +84,5 @@ def _of_url(given: Input) -> list[str]:
         found = filesystem.glob(path) if _MAGIC & {*path} else filesystem.find(path)
     except Exception as error:  # every filesystem has errors of its own
         raise DataFileError(f"Cannot list {shown(given.path)}: {type(error).__name__}: {error}") from error
-    return sorted(str(filesystem.unstrip_protocol(one)) for one in found)
+    _, chained, within = given.path.partition("::")  # zip://folder::s3://bucket/file.zip
+    return sorted(f"{filesystem.unstrip_protocol(one)}{chained}{within}" for one in found)

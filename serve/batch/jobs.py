@@ -25,6 +25,7 @@ ENDED = (COMPLETED, FAILED, CANCELED)
 KIND = "batch"
 FOLDER = "jobs"
 _START_SECONDS = 30.0  # that a job without a process is not called interrupted: it is being started
+_EXIT_SECONDS = 15.0  # that the process of a job which has ended may take to be gone
 _WORDS = ("amber", "brave", "calm", "clear", "eager", "fair", "green", "keen", "light", "quiet", "swift", "warm")
 _THINGS = ("apple", "bridge", "cloud", "field", "garden", "harbor", "island", "maple", "meadow", "river", "stone")
 Jobs = list["Job"]
@@ -112,6 +113,8 @@ class JobStore:
         environment = {"PF_HOME_DIRECTORY": str(self.workspace.home)}
         if self.workspace.database_url:
             environment["PF_DATABASE_URL"] = self.workspace.database_url
+        if self.workspace.processes.get(_process(job.name)) is not None:
+            self.workspace.processes.wait(_process(job.name), _EXIT_SECONDS)  # it says how it ended before it does
         self.workspace.processes.start(_process(job.name), argv, env=environment, cwd=self.folder(job.name))
 
     def cancel(self, name: str) -> Job:

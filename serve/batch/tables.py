@@ -134,7 +134,7 @@ def _header(lines: BinaryIO, reader: Reader) -> bytes:
 def _records(lines: BinaryIO, reader: Reader) -> Iterator[bytes]:
     """Lines; with ``multi_line`` those that a quote is open at the end of go with the next."""
     if reader.kind != DELIMITED or not reader.multi_line:
-        yield from lines
+        yield from iter(lines.readline, b"")  # the file itself would be closed with this generator
         return
     held = b""
     for line in lines:

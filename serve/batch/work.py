@@ -9,7 +9,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -107,7 +107,11 @@ def _work(task: Task) -> int:
         status, error = FAILED, f"{type(failure).__name__}: {failure}"
     if error:
         _logger.error("%s", error)
-    _end(task, status, error)
+    try:
+        _end(task, status, error)
+    except PromptflowException as failure:  # then the row still says that it runs, and people see that it does not
+        _logger.error("%s", failure)
+        return 1
     return 0 if status == COMPLETED else 1
 
 
@@ -182,7 +186,8 @@ def _do(task: Task, plan: Plan, journal: Journal, left: list[int]) -> None:
         os.close(ours)
         os.close(lifeline)
         words.unlink(missing_ok=True)
-        _tell(task, plan, journal)
+        with suppress(PromptflowException):  # where the disk is full, that is the error
+            _tell(task, plan, journal)
 
 
 def environment(task: Task) -> Path:
