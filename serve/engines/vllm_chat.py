@@ -3,15 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence, Set
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from serve.engines.base import UnsupportedError
+from serve.engines.base import Request, Sampling, UnsupportedError
 from serve.engines.chat import without
 from serve.engines.json_file import read_json
 
 Message = Mapping[str, Any]
+
+
+def sendable(request: Request, model: str, inputs: Set[str], specials: Sequence[str], calls: bool) -> Request:
+    """The request as it may be sent on; UnsupportedError. ``inputs`` are the kinds of parts that the model reads,
+    ``specials`` its special tokens; ``calls``: whether vLLM knows how it writes calls of tools."""
+    if request.messages is None:
+        return request
+    if request.tools and request.tool_choice == "auto" and not calls:
+        raise UnsupportedError(
+            f"How '{model}' writes calls of tools is not known.",
+            hint="--option tool_call_parser=NAME enable_auto_tool_choice=true, or a tool_choice",
+        )
+    check_parts(request.messages, model, inputs)
+    messages = safe_messages(request.messages, specials)
+    return replace(request, messages=messages, tools=forced(request.tools, request.tool_choice))
+
+
+def within(sampling: Sampling, context: int) -> Sampling:
+    """vLLM refuses to write more than the context holds; the other engines stop there."""
+    if not context or sampling.max_tokens is None or sampling.max_tokens <= context:
+        return sampling
+    return replace(sampling, max_tokens=context)
 
 
 def specials_of(folder: Path) -> tuple[str, ...]:

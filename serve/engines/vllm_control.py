@@ -14,12 +14,20 @@ SAMPLE = re.compile(r"^vllm:(\w+)(?:\{(.*)\})? (\S+)$", re.MULTILINE)
 ENDED_WELL = ("stop", "length", "repetition")
 
 
-@dataclass(frozen=True)
-class Refused(Exception):
+class ControlError(Exception):
+    """A call that was not answered well: Refused or Unreachable."""
+
+
+class Refused(ControlError):
     """The server said no, in these words."""
 
-    status: int
-    words: str
+    def __init__(self, status: int, words: str) -> None:
+        super().__init__(f"{words} ({status})")
+        self.status, self.words = status, words
+
+
+class Unreachable(ControlError):
+    """No answer came, or none that is whole."""
 
 
 class Control:
@@ -31,7 +39,7 @@ class Control:
     def healthy(self, seconds: float = 5.0) -> bool:
         try:
             self._ask("GET", "/health", None, seconds)
-        except (OSError, http.client.HTTPException, Refused):
+        except ControlError:
             return False
         return True
 
@@ -42,13 +50,15 @@ class Control:
         return self._ask("POST", path, body, seconds)
 
     def _ask(self, method: str, path: str, body: Mapping[str, Any] | None, seconds: float) -> bytes:
-        """The body of a good answer; Refused, OSError or HTTPException."""
+        """The body of a good answer; ControlError."""
         connection = _Connection(self.socket, seconds)
         try:
             headers = {"Authorization": f"Bearer {self._key}", "Content-Type": "application/json"}
             connection.request(method, path, None if body is None else json.dumps(body), headers)
             response = connection.getresponse()
             data = response.read()
+        except (OSError, http.client.HTTPException) as error:
+            raise Unreachable(str(error)) from error
         finally:
             connection.close()
         if response.status != 200:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import secrets
 import shutil
 import tempfile
 import time
@@ -13,7 +14,8 @@ from promptflow.exceptions import WorkspaceError
 from promptflow.workspace import pids
 from promptflow.workspace.processes import Process, Processes
 from serve.bound import FOLDER, bound, end_group
-from serve.engines.base import EngineFailedError
+from serve.engines.base import EngineClosedError, EngineFailedError
+from serve.engines.remote import RemoteEngine
 from serve.engines.vllm_control import Control
 from serve.engines.vllm_flags import Start, command_line
 from serve.installs import Install
@@ -47,24 +49,25 @@ class StartError(EngineFailedError):
 
 class VllmProcess:
     """One server, for ``model`` in ``folder``, on a socket that only this user can open. It has its key by environment,
-    and no command line shows one."""
+    and no command line shows one. ``remote`` sends requests to it, ``control`` is for all else."""
 
-    def __init__(
-        self, processes: Processes, install: Install, model: str, folder: Path, start: Start, key: str
-    ) -> None:
+    def __init__(self, processes: Processes, install: Install, model: str, folder: Path, start: Start) -> None:
         self.processes, self.install, self.model, self.folder = processes, install, model, folder
-        self.settings, self._key = start, key
+        self.settings, self._key = start, secrets.token_urlsafe(24)
         # Not in the workspace: the path of a socket has 107 characters at most.
         self.place = Path(tempfile.mkdtemp(prefix="pf-vllm-"))
         self.socket = str(self.place / "http")
-        self.control = Control(self.socket, key)
+        self.control = Control(self.socket, self._key)
+        self.remote = RemoteEngine(model, f"unix://{self.socket}", self._key, dialect="vllm")
         self.process: Process | None = None
+        self._stopped = False
 
     def start(self, seconds: float) -> None:
-        """Start it, and return when it answers; StartError."""
+        """Start it, and return when it answers. StartError; EngineClosedError where it was stopped meanwhile."""
         try:
             self.process = self._spawn()
             self._wait(time.monotonic() + seconds, seconds)
+            self.remote.load()
         except BaseException:
             self.stop()
             raise
@@ -79,12 +82,16 @@ class VllmProcess:
         return self.process.log if self.process is not None else None
 
     def stop(self) -> None:
-        """End it, with all that it has started."""
-        if self.process is not None:
-            self.processes.stop(self.process.name, GRACE)
-            if not pids.identity(self.process.pid):
-                end_group(self.process.pid)  # of a guard that was killed itself
-        shutil.rmtree(self.place, ignore_errors=True)
+        """End it, with all that it has started, and its requests; also while `start` waits for it, which then fails."""
+        self._stopped = True
+        try:
+            self.remote.unload()
+        finally:
+            if self.process is not None:
+                self.processes.stop(self.process.name, GRACE)
+                if not pids.identity(self.process.pid):
+                    end_group(self.process.pid)  # of a guard that was killed itself
+            shutil.rmtree(self.place, ignore_errors=True)
 
     def memory(self) -> tuple[int, int]:
         """Bytes of weights and of the KV cache, as its log tells; 0 where it does not."""
@@ -134,7 +141,10 @@ class VllmProcess:
 
     def _wait(self, deadline: float, seconds: float) -> None:
         while not self.control.healthy():
-            if not self.alive:
+            alive = self.alive  # before the other look: it may be dead because it was stopped
+            if self._stopped:
+                raise EngineClosedError(f"The model '{self.model}' is not loaded.")
+            if not alive:
                 raise StartError(f"vLLM did not start with '{self.model}':\n{self.last_words()}", hint=self._hint())
             if time.monotonic() > deadline:
                 raise StartError(

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -461,7 +462,7 @@ def test_one_that_dies_in_its_sleep_is_loaded_anew(model: Path) -> None:
     with loaded(model, machine=H200) as engine:
         assert engine.sleep()
         os.kill(lines(model / "started.jsonl")[0]["pid"], signal.SIGKILL)
-        until(lambda: engine._process is None)
+        until(lambda: engine._server._process is None)
         with pytest.raises(EngineClosedError, match="ended while it slept"):
             engine.wake()
         assert len(lines(model / "started.jsonl")) == 1
@@ -480,6 +481,66 @@ def test_unloading_breaks_off_what_is_in_the_works(model: Path) -> None:
         return list(await asyncio.gather(*slow, return_exceptions=True))
 
     assert [type(one) for one in asyncio.run(work())] == [EngineClosedError] * 3
+
+
+@pytest.mark.parametrize("slots", [0, 1])
+def test_unloading_breaks_off_an_adapter_that_waits_for_requests_to_end(model: Path, slots: int) -> None:
+    tell(model, pause=0.05)
+    one = adapter(model.parent / "one", model)
+    engine = made(model, lora_slots=slots)
+    engine.load()
+
+    async def work() -> list[Any]:
+        slow = asyncio.create_task(pieces(engine, plain("count 500")))
+        while not lines(model / "asked.jsonl"):
+            await asyncio.sleep(0.01)
+        loading = asyncio.create_task(asyncio.to_thread(engine.load_adapter, "one", one))
+        while engine._server._users._server.done():
+            await asyncio.sleep(0.01)
+        late = asyncio.create_task(pieces(engine, plain("hi")))
+        await asyncio.to_thread(engine.unload)
+        return list(await asyncio.gather(slow, loading, late, return_exceptions=True))
+
+    slow, loading, late = asyncio.run(work())
+    assert [type(slow), type(late)] == [EngineClosedError] * 2 and isinstance(loading, UserErrorException)
+    assert len(lines(model / "started.jsonl")) == 1
+    with pytest.raises(EngineClosedError, match="not loaded"):
+        ask(engine, plain("hi"))
+
+
+def test_unloading_ends_a_start(model: Path, home: Path) -> None:
+    tell(model, start_seconds=60)
+    engine = made(model)
+    with ThreadPoolExecutor(1) as pool:
+        loading = pool.submit(engine.load)
+        until(lambda: lines(model / "started.jsonl"))
+        engine.unload()
+        with pytest.raises(EngineClosedError, match="not loaded"):
+            loading.result()
+    assert not [process for process in Workspace.open(home).processes.list() if process.is_running]
+
+
+def test_a_server_that_cannot_have_more_room_is_as_before(model: Path) -> None:
+    tell(model, crash=["", "", "no room for so many"])
+    one, wide = adapter(model.parent / "one", model), adapter(model.parent / "wide", model, 40)
+    with loaded(model) as engine:
+        engine.load_adapter("one", one)
+        with pytest.raises(StartError, match="no room for so many"):
+            engine.load_adapter("wide", wide)
+        assert text_of(ask(engine, Request(prompt="x", adapter="one"))) == "said by one~1 "
+        assert engine.adapters == ("one",)
+        ranks = [word for row in lines(model / "started.jsonl") for word in row["argv"] if "max-lora-rank" in word]
+        assert ranks == ["--max-lora-rank=8", "--max-lora-rank=64", "--max-lora-rank=8"]
+
+
+def test_the_reason_why_it_is_closed_stays_the_same(model: Path) -> None:
+    tell(model, crash=["", "out of memory"])
+    with loaded(model) as engine:
+        os.kill(lines(model / "started.jsonl")[0]["pid"], signal.SIGKILL)
+        for _ in range(2):
+            with pytest.raises(EngineClosedError, match="ValueError: out of memory"):
+                asyncio.run(ask_until_closed(engine))
+            engine._server._look(False)
 
 
 def test_it_can_be_loaded_again(model: Path) -> None:
