@@ -101,8 +101,10 @@ class Crew:
             told = "" if late else member.ended_with()
             self._lose(at, member)
             if not member.ready:
-                what = f"A worker {told}" if told else f"A worker was not ready within {self._init_seconds:g} s"
-                raise JobFailedError(f"{what}, in init().", hint=f"see {self._logs}/worker-{at}.log")
+                what = f"{told} before it was ready" if told else f"was not ready within {self._init_seconds:g} s"
+                raise JobFailedError(
+                    f"A worker {what}, by the end of init().", hint=f"see {self._logs}/worker-{at}.log"
+                )
             if member.index is not None:
                 error = f"its worker {told}" if told else f"took longer than {self._settings.timeout:g} s"
                 self._failed(member.index, error, True, left, note)

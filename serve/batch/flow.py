@@ -25,7 +25,6 @@ from serve.batch.inputs import TABLE
 from serve.batch.member import Launch, Member
 from serve.batch.worker import send
 from serve.endpoints.spec import Spec
-from serve.endpoints.variables import looked_up, plain
 
 if TYPE_CHECKING:
     from serve.batch.work import Task
@@ -35,7 +34,7 @@ _SECONDS = 0.5  # between two messages of how far a run is
 _FOREVER = 10.0 * 365 * 24 * 3600
 
 
-def run_flow(task: Task, python: Path) -> None:
+def run_flow(task: Task, python: Path, secrets: Mapping[str, str], variables: Mapping[str, str]) -> None:
     """Run the flow of a job to its end. JobFailedError if it failed, Stopped if the job is to stop."""
     given = task.job.record["input"]
     if given["type"] == TABLE or not ("://" in given["path"] or Path(given["path"]).exists()):
@@ -47,11 +46,11 @@ def run_flow(task: Task, python: Path) -> None:
         "data": given["path"],
         "again": task.job.record.get("again"),
     }
-    told |= {"inputs": task.job.record.get("inputs"), "workers": task.settings.workers}
+    told |= {"inputs": task.job.record.get("inputs"), "workers": task.settings.workers, "variables": dict(variables)}
     told |= {"output": str(make_folder(task.output) / task.settings.output_file)}
     write_whole(words, json.dumps(told).encode(), mode=0o600)
     lifeline, ours = os.pipe()
-    environ = {**os.environ, **looked_up(task.spec.variables, task.workspace)}
+    environ = {**os.environ, **secrets}
     launch = Launch(python, "serve.batch.flow", ["--job", str(words)], environ, task.folder, lifeline)
     member = Member(launch, task.logs / "worker-0.log", _FOREVER)
     try:
@@ -101,7 +100,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     told = json.loads(args.job.read_bytes())
     connection = Connection(args.fd)
     spec = Spec.from_json(told["spec"])
-    os.environ.update(plain(spec.variables))
+    os.environ.update(told["variables"])
     try:
         _run(told, spec, connection)
     except PromptflowException as error:

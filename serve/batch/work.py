@@ -93,7 +93,7 @@ def _work(task: Task) -> int:
         if task.spec.kind == FLOW:
             from serve.batch.flow import run_flow  # with the client of runs
 
-            run_flow(task, environment(task))
+            run_flow(task, environment(task), *variables(task))
         else:
             _go_through(task)
     except Stopped:
@@ -153,16 +153,17 @@ def _do(task: Task, plan: Plan, journal: Journal, left: list[int]) -> None:
     make_folder(task.output)
     python = environment(task)
     words = task.folder / "worker.json"
+    secrets, plain = variables(task)
     told = {
         "spec": task.spec.to_json(),
         "settings": task.settings.to_json(),
         "reader": vars(plan.reader) if plan.reader else None,
         "fetched": str(task.folder / "fetched"),
-        "variables": {"AZUREML_BI_OUTPUT_PATH": str(task.output)},
+        "variables": {"AZUREML_BI_OUTPUT_PATH": str(task.output), **plain},
     }
     write_whole(words, json.dumps(told).encode(), mode=0o600)
     lifeline, ours = os.pipe()
-    environ = {**outside(os.environ), **looked_up(task.spec.variables, task.workspace)}
+    environ = {**outside(os.environ), **secrets}
     launch = Launch(python, "serve.batch.worker", ["--job", str(words)], environ, task.folder, lifeline)
     seconds = float(task.spec.options.get("init_timeout") or INIT_SECONDS)
     again = {*left}
@@ -188,6 +189,12 @@ def _do(task: Task, plan: Plan, journal: Journal, left: list[int]) -> None:
         words.unlink(missing_ok=True)
         with suppress(PromptflowException):  # where the disk is full, that is the error
             _tell(task, plan, journal)
+
+
+def variables(task: Task) -> tuple[dict[str, str], dict[str, str]]:
+    """The deployment's environment variables: those that are secrets of connections, and the others."""
+    secrets = looked_up(task.spec.variables, task.workspace)
+    return secrets, {name: text for name, text in task.spec.variables.items() if name not in secrets}
 
 
 def environment(task: Task) -> Path:

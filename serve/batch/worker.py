@@ -22,7 +22,6 @@ from serve.batch.fetch import Fetched
 from serve.batch.records import APPEND_ROW, Settings
 from serve.batch.tables import Piece, Reader, read
 from serve.endpoints.spec import SCRIPT, Spec
-from serve.endpoints.variables import plain
 from serve.scorers.base import ModelError
 
 OURS = ("serve", "catalog")  # packages that this process has loaded, beside promptflow
@@ -66,7 +65,7 @@ def driver_of(spec: Spec, *, keep: bool) -> Driver:
 
 
 def settle(spec: Spec, variables: Mapping[str, str]) -> None:
-    """The environment, working folder and path that the user's code finds."""
+    """The environment, working folder and path that the user's code finds. Secrets this process was started with."""
     code, model = spec.code, spec.model_path
     given = {
         "AZUREML_MODEL_DIR": str(model.parent) if model else "",
@@ -75,8 +74,8 @@ def settle(spec: Spec, variables: Mapping[str, str]) -> None:
         "AZUREML_ENTRY_SCRIPT": spec.scoring_script,
         "AZUREML_PROCESS_NAME": f"process{os.getpid()}",
     }
-    os.environ.update({name: text for name, text in {**given, **variables}.items() if text})
-    os.environ.update(plain(spec.variables))  # the others this process was started with
+    os.environ.update({name: text for name, text in given.items() if text})
+    os.environ.update(variables)
     sys.argv = [spec.scoring_script or "batch"]  # scripts may parse the words of a cluster's driver: there are none
     if code is not None:
         os.chdir(code)

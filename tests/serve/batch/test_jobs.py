@@ -11,6 +11,8 @@ import pytest
 from catalog.registry import Registry
 from catalog.schemas import model_spec
 from catalog.uses import Uses
+from promptflow.connections import CustomConnection
+from promptflow.connections.store import ConnectionStore
 from promptflow.exceptions import PromptflowException
 from serve.batch.jobs import JobStateError, JobStore
 from serve.batch.store import BatchStore
@@ -83,9 +85,15 @@ def test_a_job_of_which_nothing_went_well_has_failed(deploy: Deploy, run_job: Ru
         ("def init():\n    raise RuntimeError('no weights')\ndef run(b): return b\n", "init() of driver.py raised"),
         ("import nothing_of_this_name\n", "add 'nothing_of_this_name' to the conda_file"),
         ("def ran(b): return b\n", "has no function 'run'"),
-        ("import os\ndef init(): os._exit(5)\ndef run(b): return b\n", "A worker ended with exit code 5, in init()"),
+        (
+            "import os\ndef init(): os._exit(5)\ndef run(b): return b\n",
+            "A worker ended with exit code 5 before it was ready",
+        ),
         ("def run(b:\n", "SyntaxError"),
-        ("def init():\n    while True: pass\ndef run(b): return b\n", "not ready within 0.7 s, in init()"),
+        (
+            "def init():\n    while True: pass\ndef run(b): return b\n",
+            "A worker was not ready within 0.7 s, by the end of init()",
+        ),
     ],
 )
 def test_a_driver_that_cannot_be_loaded_fails_the_job(deploy: Deploy, run_job: RunJob, code: str, told: str) -> None:
@@ -172,6 +180,17 @@ def run(batch):
     assert (whose, level, output) == ("the user", "high", job.record["output"])
     assert (Path(cwd) / "driver.py").is_file()
     assert (Path(model) / "model" / "factor.txt").read_text() == "3"
+
+
+def test_secrets_of_connections_are_in_no_file(deploy: Deploy, run_job: RunJob, store: BatchStore) -> None:
+    ConnectionStore(store.workspace).create_or_update(CustomConnection(name="shop", secrets={"key": "open-sesame"}))
+    code = "import os\ndef run(b): return [os.environ['KEY'][::-1], os.environ['LEVEL']]\n"
+    job = run_job(deploy(code, environment_variables={"KEY": "${shop.key}", "LEVEL": "high"}))
+    assert predictions(job) == "emases-nepo\nhigh\n" * 4
+    for file in JobStore(store.workspace).folder(job.name).rglob("*"):
+        assert not file.is_file() or b"open-sesame" not in file.read_bytes()
+    job = run_job(deploy(code, "other", environment_variables={"KEY": "${shop.none}"}))
+    assert (job.status, "the connection shop has no none" in job.record["error"]) == ("Failed", True)
 
 
 @pytest.mark.parametrize("text", ["print('x' * 100_000)", "import sys; sys.stderr.write('y' * 200_000)"])
