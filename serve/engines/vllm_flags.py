@@ -99,6 +99,8 @@ def start_for(folder: Path, task: str, gpu: bool, machine: Machine, asked: Asked
     """For a model that is made for ``task``. NoFitError where it is certain that it would not run."""
     check(asked.flags)
     facts = facts_of_folder(folder)
+    if facts.weights and facts.weights.unread:  # vLLM itself would unpickle them
+        raise ValidationException(f"The model in {folder} is not loaded: {facts.weights.unread}.")
     wish = Wish(asked.context, asked.concurrency or 1, adapters=lora.slots, rank=lora.rank)
     seen = predict(facts.config, facts.weights, machine if gpu else replace(machine, gpus=()), wish)
     start = _on_gpu(seen, asked, folder) if gpu else _on_cpu(seen, machine, asked)

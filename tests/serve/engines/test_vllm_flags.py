@@ -51,6 +51,14 @@ def test_what_is_no_flag_is_refused(name: str) -> None:
         check({name: 1})
 
 
+@pytest.mark.parametrize(("gpu", "machine"), [(True, H200), (False, NO_GPU)])
+def test_pickles_are_not_given_to_vllm(tmp_path: Path, gpu: bool, machine: Machine) -> None:
+    folder = tiny_models.decoder(tmp_path)
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    with pytest.raises(ValidationException, match="its weights are pickles"):
+        start_for(folder, "generate", gpu, machine, Asked())
+
+
 def test_on_a_gpu_the_fit_is_the_command_line(models: Path) -> None:
     start = start_for(models / "llama", "generate", True, H200, Asked(sleep=True), Lora(2, 4))
     flags = dict(start.flags)
