@@ -64,6 +64,7 @@ def logs(args: Namespace, out: Output) -> None:
 def remove(args: Namespace, out: Output) -> int:
     workspace = Workspace.open()
     installs = Installs.of(workspace)
+    installs.sweep()  # said again: the one before was cut off
     left = args.name in installs.unfinished()
     name = args.name if left else installs.get(args.name).name
     if busy := users(workspace).get(name):

@@ -56,8 +56,8 @@ def install(installs: Installs, recipe: Recipe, say: Say) -> Install:
         there = next((one for one in installs.list() if one.name == name), None)
         if there is not None:
             return there
-        check_space(installs.folder, recipe)
         installs.remove(name)  # what a killed install left
+        check_space(installs.folder, recipe)
         folder = make_folder(installs.folder / name)
         try:
             with installs.log(name).open("w", encoding="utf-8") as log:

@@ -1,12 +1,15 @@
 """The environments that were made for engines: `<workspace>/engines/NAME`, each with the record `ready.json`.
 
-The record is written last. A folder without it is what an install left that was killed: it counts as nothing.
+The record is written last. A folder without it is what an install left that was killed: it counts as nothing. A removal
+takes the folder out of the way first, in one step; what is left of one that was killed goes with the next one.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import os
+import secrets
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -20,6 +23,7 @@ from promptflow.workspace.locks import file_lock
 
 READY = "ready.json"
 FOLDER = "engines"
+REMOVED = ".removed"
 _LOCK_SECONDS = 1.0
 
 
@@ -101,16 +105,23 @@ class Installs:
         write_whole(self.folder / install.name / READY, json.dumps(data, indent=1).encode())
 
     def remove(self, name: str) -> None:
-        """Take the folder away; the record first, so that nobody starts what is half gone."""
+        """Take it away: at once for all who look, before the long work of deleting it."""
         folder = self.folder / name
-        with contextlib.suppress(FileNotFoundError):
-            (folder / READY).unlink()
+        away = self.folder / f".{name}.{secrets.token_hex(4)}{REMOVED}"
         try:
-            if folder.exists():
-                shutil.rmtree(folder)
+            with contextlib.suppress(FileNotFoundError):
+                folder.rename(away)
             self.log(name).unlink(missing_ok=True)
+            _delete(away)
         except OSError as error:
             raise file_error("remove", folder, error) from error
+        self.sweep()
+
+    def sweep(self) -> None:
+        """Delete what removals left that were killed."""
+        for left in self.folder.glob(f".*{REMOVED}"):
+            with contextlib.suppress(OSError):
+                _delete(left)
 
     def log(self, name: str) -> Path:
         """What pip said."""
@@ -127,6 +138,12 @@ class Installs:
         except (OSError, ValueError, TypeError, KeyError):
             return None
         return install if install.name == file.parent.name and install.python.exists() else None
+
+
+def _delete(folder: Path) -> None:
+    while os.path.lexists(folder):
+        with contextlib.suppress(FileNotFoundError):  # another process sweeps
+            folder.unlink() if folder.is_symlink() else shutil.rmtree(folder)
 
 
 def _order(version: str) -> tuple[int, ...]:

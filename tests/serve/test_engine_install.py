@@ -18,7 +18,7 @@ import pytest
 from promptflow.cli.main import main
 from promptflow.exceptions import UserErrorException, ValidationException
 from promptflow.workspace import Workspace, pids
-from serve.installs import InstallError, Installs, Recipe, cpu_recipe, cuda_of_driver, gpu_recipe, install
+from serve.installs import Install, InstallError, Installs, Recipe, cpu_recipe, cuda_of_driver, gpu_recipe, install
 from serve.installs.build import _pip, _run, adopt
 from serve.installs.recipes import Step
 
@@ -29,6 +29,14 @@ from serve.installs import Installs, install
 from tests.serve.test_engine_install import recipe
 
 install(Installs(Path(sys.argv[1])), recipe(), lambda text: print(text, flush=True))
+"""
+
+REMOVE = """
+import sys
+from pathlib import Path
+from serve.installs import Installs
+
+Installs(Path(sys.argv[1])).remove("vllm-1")
 """
 
 
@@ -275,6 +283,20 @@ def test_no_gpu_is_an_error_that_says_what_to_do(
     monkeypatch.setenv("PATH", str(tmp_path))
     assert main(["engine", "install", "vllm"]) == 1
     assert "pf engine install vllm --cpu" in capsys.readouterr().err
+
+
+def test_a_removal_that_is_killed_leaves_nothing_to_see(tmp_path: Path) -> None:
+    installs = Installs(tmp_path)
+    installs.keep(Install("vllm-1", "vllm", "1", "cpu", Path(sys.executable)))
+    for number in range(3000):
+        (tmp_path / "vllm-1" / f"{number}").touch()
+    words = [sys.executable, "-c", REMOVE, str(tmp_path)]
+    with subprocess.Popen(words) as child:
+        _until(lambda: not installs.list())
+        child.kill()
+    assert not installs.unfinished() and not (tmp_path / "vllm-1").exists()
+    installs.sweep()
+    assert [entry for entry in tmp_path.iterdir() if entry.is_dir()] == []
 
 
 def _children(pid: int) -> list[tuple[int, str]]:
