@@ -34,7 +34,7 @@ def own_results(workspace: Workspace, model: str, limit: int = 5) -> list[OwnRes
         attribute = f"json_extract(attributes, '$.\"{_MODEL}\"')"
     called = (
         "SELECT DISTINCT run FROM spans WHERE run IS NOT NULL AND kind IN ('LLM', 'Embedding')"
-        f" AND ({attribute} = :model OR substr({attribute}, 1, :length) = :adapted)"
+        f" AND ({attribute} = :model OR substr({attribute}, 1, :length) IN (:adapted, :exact))"
     )
     rows = workspace.store.select(
         "runs",
@@ -42,6 +42,7 @@ def own_results(workspace: Workspace, model: str, limit: int = 5) -> list[OwnRes
         " ORDER BY created DESC LIMIT 50",
         model=model,
         adapted=f"{model}@",  # with any adapter
+        exact=f"{model}:",  # of any version, as local servers answer
         length=len(model) + 1,
     )
     search = RunSearch(workspace)

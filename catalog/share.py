@@ -57,6 +57,8 @@ def find_registry(word: str, workspace: Workspace) -> Workspace:
         return Workspace.open(str(home), str(database))
     if Path(word).expanduser().is_dir():
         return Workspace.open(word, "")
+    if "/" in word:
+        raise ValidationException(f"There is no folder {word}.", hint="make it: an empty one becomes a workspace")
     raise ValidationException(
         f"There is no registry called {word}.", hint=f"pf config set {SETTING}.{word}=FOLDER, or give the folder itself"
     )

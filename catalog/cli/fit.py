@@ -7,18 +7,15 @@ import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import Any
 
-from catalog.assets import AssetNotFoundError
+from catalog.cli.registered import registered
 from catalog.facts import Facts, facts_of, facts_of_folder
 from catalog.fit import DTYPES, Fit, predict
 from catalog.hub import Hub
 from catalog.machine import Machine
 from catalog.measured import highest, measured
 from catalog.plans import Plan, Wish
-from catalog.references import is_hub_id
-from catalog.registry import Registry
 from promptflow.cli import exits
 from promptflow.cli.args import positive
 from promptflow.cli.command import Command
@@ -90,14 +87,10 @@ def _looked(
 
 def registered_facts(name: str) -> Facts | None:
     """Of a model in the registry, if ``name`` is the name of one and not a path."""
-    if Path(name).expanduser().exists() or is_hub_id(name):
+    if (found := registered(name)) is None:
         return None
-    registry = Registry(Workspace.open())
-    try:
-        asset = registry.get(name)
-    except (AssetNotFoundError, ValidationException):
-        return None
-    return replace(facts_of_folder(registry.folder(asset)), name=f"{asset.name}:{asset.version}")
+    asset, folder = found
+    return replace(facts_of_folder(folder), name=f"{asset.name}:{asset.version}")
 
 
 def record(facts: Facts, fit: Fit, workspace: Workspace) -> dict[str, Any]:

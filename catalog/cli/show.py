@@ -7,8 +7,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from catalog.assets import Asset
 from catalog.cards import README, Card, card_of, card_of_path, card_of_pulled
 from catalog.cli.arguments import add_endpoint
+from catalog.cli.registered import registered
 from catalog.consents import Consents
 from catalog.hub import Hub
 from catalog.huberrors import HubError, HubGatedError
@@ -25,10 +27,12 @@ _ADAPTERS = 5
 
 def show(args: Namespace, out: Output) -> None:
     path = Path(args.id).expanduser()
-    if path.exists():
+    found = registered(args.id)
+    if path.exists() or found:
         if args.card or args.files:
-            raise ValidationException("--card and --files are for models of a hub.", hint=f"look into {path}")
-        out.result(_record(card_of_path(path)), name="id")
+            hint = f"look into {path}" if not found else f"pf model show -n {args.id} --files"
+            raise ValidationException("--card and --files are for models of a hub.", hint=hint)
+        out.result(_of_version(*found) if found else _record(card_of_path(path)), name="id")
         return
     pulled = _pulled(args.id, args.revision)
     hub = Hub(args.endpoint)
@@ -77,6 +81,13 @@ def _full(hub: Hub, id: str, model: ModelInfo | None, pulled: LocalModel | None)
     return found
 
 
+def _of_version(asset: Asset, folder: Path) -> dict[str, Any]:
+    """The card of a registered version. Its licence and consents are those of where it came from: `pf model show`."""
+    id = f"{asset.name}:{asset.version}"
+    own = [asdict(result) for result in own_results(Workspace.open(), id)]
+    return {**_record(card_of_path(folder)), "id": id, "own_results": own}
+
+
 def _record(card: Card) -> dict[str, Any]:
     full = asdict(card)
     return {**full, "sizes": dict(card.sizes)}
@@ -108,7 +119,9 @@ def _files(model: ModelInfo | None, pulled: LocalModel | None) -> list[dict[str,
 
 
 def _arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("id", metavar="ID", help="ORGANISATION/NAME of a model, a folder or a GGUF file.")
+    parser.add_argument(
+        "id", metavar="ID", help="ORGANISATION/NAME of a model, a registered name, a folder or a GGUF file."
+    )
     parser.add_argument("--revision", metavar="REV", help="A branch, tag or commit (main).")
     parser.add_argument("--files", action="store_true", help="List its files instead.")
     parser.add_argument("--card", action="store_true", help="Print its card instead.")

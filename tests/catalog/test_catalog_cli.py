@@ -190,6 +190,16 @@ def test_folders_and_files_have_cards(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "is no model" in said(capsys, "show", str(tmp_path / "README.md"), code=1)
 
 
+def test_a_registered_model_has_a_card(tmp_path: Path, server: HubServer, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m" / "README.md").write_text("---\nlicense: mit\n---\n")
+    assert main(["model", "create", "-n", "shop", "-p", str(tmp_path / "m"), "-o", "quiet"]) == 0
+    capsys.readouterr()
+    shown = said(capsys, "show", "shop")
+    assert (shown["id"], shown["licence"], shown["own_results"]) == ("shop:1", "mit", [])
+    assert not server.asked
+
+
 def test_a_licence_is_accepted_by_a_flag(server: HubServer, capsys: pytest.CaptureFixture[str]) -> None:
     planned = said(capsys, "pull", "acme/large", "--dry-run")
     assert "llama3" in planned["asks"]["licence"] and planned["to_fetch"] == 1

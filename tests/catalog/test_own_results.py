@@ -73,10 +73,10 @@ def test_on_every_database(home: Path, database_url: str) -> None:
         spans = [
             {"trace_id": f"t{n}", "span_id": "s", "name": "call", "kind": "LLM", "start_ns": n, "run": f"r{n}", "events": [],
              "attributes": {"llm.response.model": name}}
-            for n, name in enumerate(["acme/small", "acme/small@tone", "acme/smaller"])
+            for n, name in enumerate(["acme/small", "acme/small@tone", "acme/smaller", "acme/small:3@tone:1"])
         ]  # fmt: skip
         workspace.store.put_many("spans", spans)
-        for n in range(3):
+        for n in range(4):
             row = {
                 "name": f"r{n}",
                 "kind": "batch",
@@ -88,4 +88,4 @@ def test_on_every_database(home: Path, database_url: str) -> None:
             workspace.store.put(
                 "runs", {**row, "record": {"properties": properties, "output_path": "/nowhere"}, "parent": None}
             )
-        assert [result.run for result in own_results(workspace, "acme/small")] == ["r1", "r0"]
+        assert [result.run for result in own_results(workspace, "acme/small")] == ["r3", "r1", "r0"]

@@ -135,6 +135,7 @@ def test_share_to_another_workspace(pf: Any, project: Path, monkeypatch: pytest.
     monkeypatch.setenv("PF_HOME_DIRECTORY", str(project / "team"))
     assert pf("show", "-n", "ours")["digest"] == made["digest"]
     assert "no registry called x" in pf("share", "-n", "ours", "--to", "x", code=1)
+    assert "no folder ./absent" in pf("share", "-n", "ours", "--to", "./absent", code=1)
 
 
 def test_errors_say_where(pf: Any, project: Path) -> None:
