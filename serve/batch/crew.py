@@ -127,7 +127,7 @@ class Crew:
         if "error" in told:
             self._failed(index, str(told["error"]), bool(told["again"]), left, note)
             return
-        failed = max(0, size - int(told["rows"]))
+        failed = max(0, size - int(told["done"]))
         if failed:
             _logger.warning("mini-batch %d: run() gave %d rows for %d items", index, told["rows"], size)
         note(Entry(index, int(told["rows"]), failed, attempts=self._tries[index]), answer.text)

@@ -33,19 +33,21 @@ class ModelDriver(Driver):
         self._model = open_model(self._loading)
 
     def run(self, batch: MiniBatch) -> Rows:
-        """Of a mini-batch of files, ``count`` is how many of them went well: it fails as a whole, or not at all."""
+        """A mini-batch fails as a whole, or not at all."""
         if batch.table is not None:
+            rows = len(batch.table)
             lines = self._lines(_inputs(batch.table), _numbered(batch.origins), "the table")
-            return Rows(lines if self._keep else b"", len(batch.table))
-        parts = [self._file(file) for file in batch.files]
-        return Rows(b"".join(parts) if self._keep else b"", len(parts))
+        else:
+            parts = [self._file(file) for file in batch.files]
+            lines, rows = b"".join(text for text, _ in parts), sum(rows for _, rows in parts)
+        return Rows(lines if self._keep else b"", rows, len(batch))
 
     def close(self) -> None:
         self._model = None
 
-    def _file(self, file: Path) -> bytes:
+    def _file(self, file: Path) -> tuple[bytes, int]:
         inputs, rows = _read(file)
-        return self._lines(inputs, ((row, file.name) for row in range(rows)), file.name)
+        return self._lines(inputs, ((row, file.name) for row in range(rows)), file.name), rows
 
     def _lines(self, inputs: Inputs, origins: Iterable[tuple[int, str]], what: str) -> bytes:
         found = [*_predictions(self._predict(inputs, what))]

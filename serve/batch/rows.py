@@ -18,10 +18,12 @@ class RowsError(UserErrorException):
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """``text`` of ``count`` rows, each with a line feed at its end."""
+    """``text`` of ``count`` rows, each with a line feed at its end. ``done`` is how many of the items they stand for,
+    None where each stands for one."""
 
     text: bytes
     count: int
+    done: int | None = None
 
 
 def to_rows(result: Any, *, keep: bool = True) -> Rows:

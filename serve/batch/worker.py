@@ -108,7 +108,8 @@ def _serve(connection: Connection, driver: Driver, fetched: Fetched, reader: Rea
         try:
             batch = _batch(json.loads(asked), fetched, reader)
             rows = driver.run(batch)
-            send(connection, {"rows": rows.count, "items": len(batch)}, rows.text)
+            done = rows.count if rows.done is None else rows.done
+            send(connection, {"rows": rows.count, "done": done}, rows.text)
         except Exception as error:
             send(connection, _failure(error))
         finally:

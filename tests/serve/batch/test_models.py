@@ -57,7 +57,8 @@ def test_a_model_without_code_reads_rows_of_every_kind(deploy: Deploy, run_job: 
     names = sorted(file.name for file in linear.iterdir())
     expected = [[str(at), f"{x + y:.1f}", name] for name in names for at, (x, y) in enumerate(ROWS)]
     assert lines_of(predictions(job)) == expected
-    assert job.record["progress"]["items"] == len(names)
+    counts = {"items": len(names), "failed_items": 0, "rows": len(names) * len(ROWS)}
+    assert {**job.record["progress"], **counts} == job.record["progress"]
 
 
 @needs_sklearn
