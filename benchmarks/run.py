@@ -26,6 +26,7 @@ from benchmarks.pull_bench import pull
 from benchmarks.python_batch import evaluation, python_batch
 from benchmarks.ray_bench import ray_batch
 from benchmarks.registry_bench import registry
+from benchmarks.scoring_bench import scoring
 from benchmarks.startup import flow_test, imports, version
 from benchmarks.unused import unused
 
@@ -44,6 +45,7 @@ PARTS: tuple[Callable[[Bench], list[Figure]], ...] = (
     ray_batch,
     faults,
     registry,
+    scoring,
     pull,
     gateway,
     flips,

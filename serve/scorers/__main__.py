@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import functools
+import gc
 import json
 import logging
 import os
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         app = application(spec, args.deployment)
         make_room(spec.code)
         app.prepare()
-        asyncio.run(_serve(app, args.socket))
+        asyncio.run(serve(app, functools.partial(listen_at, args.socket), Front))
     except PromptflowException as error:
         print(f"error: {error}{f' ({error.hint})' if error.hint else ''}", file=sys.stderr, flush=True)
         return NOT_LOADED
@@ -71,20 +73,40 @@ def make_room(code: Path | None) -> None:
         del sys.modules[name]
 
 
-async def _serve(app: Application, path: Path) -> None:
-    """Whoever finds the socket finds the application ready."""
-    await app.open()
+def spare_garbage_collection() -> None:
+    """What was loaded never becomes garbage: a look at all of it takes as long as a hundred requests, and a thousand
+    rows would bring one about."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 50)
+
+
+def listen_at(path: Path) -> socket.socket:
+    """A unix socket that only this user can open."""
     path.unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     listener.bind(str(path))
     path.chmod(0o600)
+    return listener
+
+
+async def serve(
+    app: Application,
+    listen: Callable[[], socket.socket],
+    front: Callable[[Application], Any],
+    keep_alive: int = 3600,  # the gateway, which alone connects, closes what it does not need
+) -> None:
+    """Whoever finds the socket finds the application ready."""
+    await app.open()
+    spare_garbage_collection()
+    listener = listen()
     config = uvicorn.Config(
-        Front(app),
+        front(app),
         log_level="warning",
         access_log=False,
         lifespan="auto",
         ws="none",
-        timeout_keep_alive=3600,  # the gateway, which alone connects, closes what it does not need
+        timeout_keep_alive=keep_alive,
         timeout_graceful_shutdown=max(1, int(os.environ.get("SCORING_TIMEOUT_MS", "5000")) // 1000 + 1),
     )
     try:

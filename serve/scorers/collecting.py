@@ -16,9 +16,10 @@ from queue import Full, Queue
 from typing import Any
 from zlib import crc32
 
+from promptflow.exceptions import MissingExtraError
 from promptflow.workspace.atomic import make_folder
 from serve.endpoints.spec import SCRIPT, Collector, Spec
-from serve.gateway.collect import FORMATS
+from serve.gateway.collect import FORMATS, to_parquet
 from serve.scorers.answers import to_json
 
 WAITING = 1000  # events that are not written yet; what comes then is dropped, and counted
@@ -47,7 +48,7 @@ class Collecting:
 
     def __init__(self, settings: Collector, folder: Path, source: str, instance: str) -> None:
         self._settings, self._folder, self._source, self._instance = settings, folder, source, instance
-        self._waiting: Queue[tuple[Path, bytes]] = Queue(WAITING)
+        self._waiting: Queue[tuple[Path, str, bytes]] = Queue(WAITING)
         self.dropped = 0
         threading.Thread(target=self._write, daemon=True, name="collect").start()
 
@@ -83,7 +84,7 @@ class Collecting:
         layout = FORMATS.get(self._settings.rolling_rate, FORMATS["hour"])
         try:
             # A file of its own: whoever makes Parquet of one must be the only one that writes to it.
-            self._waiting.put_nowait((folder / f"{now.strftime(layout)}-{self._instance}.jsonl", to_json(event)))
+            self._waiting.put_nowait((folder, f"{now.strftime(layout)}-{self._instance}", to_json(event)))
         except Full:
             self.dropped += 1
 
@@ -92,15 +93,35 @@ class Collecting:
         self._waiting.join()
 
     def _write(self) -> None:
+        open_: dict[Path, Path] = {}  # by the folder of a collection: the file that is being written
         while True:
-            file, line = self._waiting.get()
+            folder, name, line = self._waiting.get()
             try:
-                make_folder(file.parent)
-                descriptor = os.open(file, os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, 0o600)
-                with os.fdopen(descriptor, "ab") as opened:
-                    opened.write(line + b"\n")
+                file = folder / f"{name}.jsonl"
+                before = open_.get(folder, file)
+                open_[folder] = file
+                _append(file, line)
+                if before != file:
+                    _roll(before)
             except OSError as error:
                 self.dropped += 1
                 logger.warning("what the script keeps is lost: %s", error)
             finally:
                 self._waiting.task_done()
+
+
+def _append(file: Path, line: bytes) -> None:
+    make_folder(file.parent)
+    descriptor = os.open(file, os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "ab") as opened:
+        opened.write(line + b"\n")
+
+
+def _roll(file: Path) -> None:
+    """A file whose time is over becomes Parquet, where pyarrow is there to do it."""
+    try:
+        to_parquet(file)
+    except MissingExtraError:
+        pass
+    except Exception as error:
+        logger.warning("%s stays as it is: %s", file, error)

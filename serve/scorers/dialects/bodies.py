@@ -51,9 +51,9 @@ def split_table(value: Any, where: str) -> Table:
     if index and (not isinstance(index, list) or len(index) != len(rows)):
         raise InputError(f"'{where}.index' must be a list of {len(rows)} labels, one for each row.")
     width = len(columns) or (len(rows[0]) if rows and isinstance(rows[0], list) else 0)
-    for at, row in enumerate(rows):
-        if not isinstance(row, list) or len(row) != width:
-            raise InputError(f"Row {at} of '{where}.data' must be a list of {width} cells.")
+    if set(map(type, rows)) - {list} or set(map(len, rows)) - {width}:
+        wrong = next(at for at, row in enumerate(rows) if not isinstance(row, list) or len(row) != width)
+        raise InputError(f"Row {wrong} of '{where}.data' must be a list of {width} cells.")
     return Table(tuple(map(str, columns)), rows, index)
 
 

@@ -26,7 +26,7 @@ SUFFIXES = {
 
 def open_model(loading: Loading) -> Model:
     """The model in a file, or in a folder that holds one, loaded."""
-    path = _the_file(loading.path)
+    path = the_file(loading.path)
     kind = str(loading.options.get("flavor") or kind_of(path))
     if kind not in LOADERS:
         raise LoadError(f"'{kind}' is no kind of model that can be loaded here; known are {', '.join(LOADERS)}.")
@@ -57,7 +57,7 @@ def _kind(path: Path) -> str:
     return "xgboost" if b'"learner"' in head or head.startswith(b"{L\x00\x00\x00\x00\x00\x00\x00\x07learner") else ""
 
 
-def _the_file(path: Path) -> Path:
+def the_file(path: Path) -> Path:
     """``path``, or the one file in a folder that holds a model; an MLflow folder stays itself."""
     if not path.exists():
         raise LoadError(f"The model {path} is not there.")

@@ -86,6 +86,45 @@ def test_the_gateway_leaves_to_the_script_what_it_collects_itself(spec):
     assert left_to_gateway(Spec(SCRIPT)) is None
 
 
+def test_files_whose_time_is_over_become_parquet(tmp_path, monkeypatch):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    from datetime import UTC, datetime
+
+    from serve.scorers import collecting
+
+    class Clock:
+        minute = 0
+
+        @classmethod
+        def now(cls, zone):
+            return datetime(2026, 1, 31, 12, cls.minute, tzinfo=UTC)
+
+    monkeypatch.setattr(collecting, "datetime", Clock)
+    settings = Collector({"mine": Collection()}, rolling_rate="minute")
+    kept = collecting.Collecting(settings, tmp_path, "/endpoints/shop", "3")
+    for Clock.minute in (0, 0, 1):
+        kept.keep("mine", [{"x": 1}], "id")
+        kept.flush()
+    names = sorted(file.name for file in (tmp_path / "mine").rglob("*") if file.is_file())
+    assert names == ["00-3.parquet", "01-3.jsonl"]
+    (file,) = (tmp_path / "mine").rglob("*.parquet")
+    assert parquet.read_table(file)["data"].to_pylist() == ['[{"x":1}]', '[{"x":1}]']
+
+
+def test_a_sample_is_kept_whole(tmp_path):
+    from serve.scorers.collecting import Collecting
+
+    settings = Collector({"one": Collection(), "two": Collection()}, sampling_rate=0.5, rolling_rate="day")
+    kept = Collecting(settings, tmp_path, "/endpoints/shop", "0")
+    for number in range(200):
+        for name in ("one", "two"):
+            kept.keep(name, [number], f"id-{number}")
+    kept.flush()
+    lines = (next((tmp_path / name).rglob("*.jsonl")).read_text().splitlines() for name in ("one", "two"))
+    one, two = ([json.loads(line)["correlationid"] for line in found] for found in lines)
+    assert one == two and 60 < len(one) < 140
+
+
 def test_a_model_that_is_not_there_is_told_with_what_is(monkeypatch, tmp_path):
     from serve.scorers.script import SHIMS
 
