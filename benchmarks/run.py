@@ -12,6 +12,7 @@ import argparse
 import sys
 from collections.abc import Callable
 
+from benchmarks.batch_bench import batch_jobs
 from benchmarks.bench import WORK, Bench
 from benchmarks.cached import cached
 from benchmarks.faults import faults
@@ -49,6 +50,7 @@ PARTS: tuple[Callable[[Bench], list[Figure]], ...] = (
     pull,
     gateway,
     flips,
+    batch_jobs,
 )
 
 
