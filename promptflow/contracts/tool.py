@@ -39,7 +39,7 @@ class ValueType(StrEnum):
         return ValueType.OBJECT
 
     def parse(self, value: Any) -> Any:
-        """``value`` as this type. Raises ValueError or TypeError where it is not one."""
+        """``value`` as this type. Raises ValueError, TypeError or OverflowError (infinity) where it is not one."""
         if self is ValueType.INT:
             return int(value)
         if self is ValueType.DOUBLE:

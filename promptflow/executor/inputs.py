@@ -76,7 +76,7 @@ def coerce(definition: FlowInput, value: Any, at: str = "") -> Any:
         return value
     try:
         return kind.parse(value)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, OverflowError) as error:
         raise InputTypeError(
             f"The input for flow is incorrect. The value for flow input '{definition.name}'{at} does not match the "
             f"expected type '{kind.value}'. Please change flow input type or adjust the value in your input data.",

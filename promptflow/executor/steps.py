@@ -359,7 +359,7 @@ class _Loader:
             return load_assistant(self.flow.folder, value, name, node.name)
         try:
             converted = kind.parse(value)
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, OverflowError) as error:
             raise NodeInputValidationError(
                 f"Input '{name}' for node '{node.name}' of value '{value}' is not type {kind.value}."
             ) from error

@@ -58,6 +58,8 @@ def test_a_flow_of_one_input_takes_any_body(serve, tmp_path, body, answer):
         ("[1, 2]", "no JSON object"),
         ('{"y": "q"}', "Required input fields ['x'] are missing in request data {'y': 'q'}"),
         ('{"x": "text"}', "'x'"),
+        ('{"x": Infinity}', "'x'"),
+        ('{"x": NaN}', "'x'"),
         ("[" * 100_000, "nested too deeply"),
     ],
 )
