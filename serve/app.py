@@ -23,18 +23,21 @@ from promptflow.workspace import Workspace
 from promptflow.workspace.http_server import HttpServer
 from serve.endpoints.store import EndpointStore
 from serve.gateway.accesslog import AccessLog
+from serve.gateway.aside import aside
 from serve.gateway.capture import Capture
 from serve.gateway.collect import Writer
 from serve.gateway.gateway import MAX_BODY, Gateway
 from serve.gateway.paths import locate
 from serve.gateway.protocol import Protocol, check_all
 from serve.metrics import CONTENT_TYPE
+from serve.scorers.collecting import folders
 from serve.supervisor.beacon import lit, only_server, server_key
 from serve.supervisor.places import Places
 from serve.supervisor.supervisor import Supervisor
 from serve.supervisor.sync import Sync
 
 KEEP_ALIVE_SECONDS = 75
+COLLECTED_SECONDS = 2.0  # between looks for what scripts have collected
 GRACE_SECONDS = 8  # that requests in the works have, once the server is told to stop
 SWITCH_SECONDS = 0.0005  # that a thread may hold the interpreter while answers wait for it; Python's own is 5 ms
 JSON = b"application/json"
@@ -63,7 +66,8 @@ class ServerApp:
     async def open(self) -> None:
         self.places.clear()
         await self.sync.reload()
-        beside = (self.sync.run(), self.access.run(), self.writer.run(lambda: self.sync.captures.values()))
+        captures = self.writer.run(lambda: self.sync.captures.values())
+        beside = (self.sync.run(), self.access.run(), captures, self._find_collected())
         self._tasks = [asyncio.create_task(one) for one in beside]
 
     async def close(self) -> None:
@@ -135,6 +139,21 @@ class ServerApp:
         if not found:
             return await _answer(send, 401, _error("Unauthorized", "This is no key of an endpoint."))
         await _answer(send, 200, {"object": "list", "data": found})
+
+    async def _find_collected(self) -> None:
+        """Scripts write collections themselves: each becomes a data asset when there is something in it."""
+        told: set[Path] = set()
+        while True:
+            await asyncio.sleep(COLLECTED_SECONDS)
+            for (endpoint, name), fleet in list(self.supervisor.fleets.items()):
+                for collection, folder in folders(fleet.spec, self.writer.folder / endpoint / name).items():
+                    if folder not in told and folder.is_dir() and fleet.spec.collector is not None:
+                        told.add(folder)
+                        capture = Capture(endpoint, name, fleet.spec.collector)
+                        try:
+                            await aside(self._collected, capture, collection, folder)
+                        except Exception:
+                            logger.exception("%s is not listed as data", folder)
 
     def _collected(self, capture: Capture, name: str, folder: Path) -> None:
         """The folder of a collection is a data asset, under the name that the YAML gives it."""

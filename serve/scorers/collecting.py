@@ -18,7 +18,7 @@ from zlib import crc32
 
 from promptflow.exceptions import MissingExtraError
 from promptflow.workspace.atomic import make_folder
-from serve.endpoints.spec import SCRIPT, Collector, Spec
+from serve.endpoints.spec import SCRIPT, Collection, Collector, Spec
 from serve.gateway.collect import FORMATS, to_parquet
 from serve.scorers.answers import to_json
 
@@ -35,6 +35,20 @@ def left_to_gateway(spec: Spec) -> Collector | None:
     own = _written_by(spec.code)
     left = {name: one for name, one in spec.collector.collections.items() if name not in own}
     return replace(spec.collector, collections=left)
+
+
+def folders(spec: Spec, place: Path) -> dict[str, Path]:
+    """Where the collections are that the script writes itself; ``place`` is the deployment's folder."""
+    if spec.collector is None or spec.kind != SCRIPT or spec.code is None:
+        return {}
+    own = _written_by(spec.code)
+    return {name: folder_of(one, place / name) for name, one in spec.collector.collections.items() if name in own}
+
+
+def folder_of(collection: Collection, usual: Path) -> Path:
+    """What the YAML says, where that is on this machine."""
+    path = collection.path.removeprefix("file:")
+    return Path(path) if path.startswith("/") else usual
 
 
 @lru_cache(256)
@@ -79,8 +93,7 @@ class Collecting:
             "xrequestid": id,
             "data": data,
         }
-        path = collection.path.removeprefix("file:")
-        folder = Path(path) if path.startswith("/") else self._folder / name
+        folder = folder_of(collection, self._folder / name)
         layout = FORMATS.get(self._settings.rolling_rate, FORMATS["hour"])
         try:
             # A file of its own: whoever makes Parquet of one must be the only one that writes to it.

@@ -1,12 +1,15 @@
 """Modules of Azure ML that scripts import, in their process."""
 
+import asyncio
 import json
 
 import pytest
 
+from catalog.assets import Assets
 from serve.endpoints.spec import SCRIPT, Collection, Collector, Spec
 from serve.scorers.collecting import left_to_gateway
 from tests.serve.scorers.workers import worker
+from tests.serve.supervisor.world import world
 
 pytest.importorskip("pandas")
 TEXT = """
@@ -84,6 +87,30 @@ def test_the_gateway_leaves_to_the_script_what_it_collects_itself(spec):
     left = left_to_gateway(spec)
     assert left is not None and list(left.collections) == ["request"]
     assert left_to_gateway(Spec(SCRIPT)) is None
+
+
+def test_what_a_script_collects_becomes_a_data_asset(tmp_path):
+    text = """
+import pandas
+from azureml.ai.monitoring import Collector
+def run(raw):
+    Collector(name="mine").collect(pandas.DataFrame({"x": [1]}))
+    return 1
+"""
+
+    async def play():
+        async with world(tmp_path) as it:
+            await it.endpoint()
+            collections = {"mine": Collection(name="kept"), "model_inputs": Collection()}
+            await it.deploy("blue", text, collector=Collector(collections, rolling_rate="day"))
+            await it.traffic({"blue": 100})
+            assert (await it.ask())[0] == 200
+            data = Assets(it.app.workspace, "data")
+            await it.until(lambda: data.find("kept", "1") is not None, "it is a data asset")
+            place = it.app.writer.folder / "shop" / "blue"
+            await it.until(lambda: (place / "model_inputs").is_dir(), "the gateway keeps what the script does not")
+
+    asyncio.run(play())
 
 
 def test_files_whose_time_is_over_become_parquet(tmp_path, monkeypatch):
