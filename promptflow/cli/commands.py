@@ -130,6 +130,7 @@ COMMANDS: dict[str, Group | Verb] = {
             "delete": Verb("serve.cli.deployment:DELETE", "Delete a deployment that gets no traffic."),
             "get-logs": Verb("serve.cli.deployment:LOGS", "Print the logs of its instances."),
             "scale": Verb("serve.cli.deployment_create:SCALE", "Change how many instances it has."),
+            "export": Verb("serve.cli.deployment_export:EXPORT", "Write a folder to run it elsewhere, on Kubernetes."),
         },
     ),
     "batch-endpoint": Group(

@@ -17,6 +17,11 @@ def plain(variables: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in variables.items() if not _REFERENCE.fullmatch(value)}
 
 
+def referring(variables: Mapping[str, str]) -> dict[str, str]:
+    """The others, which read ``${connection.key}``."""
+    return {name: value for name, value in variables.items() if _REFERENCE.fullmatch(value)}
+
+
 def looked_up(variables: Mapping[str, str], workspace: Workspace) -> dict[str, str]:
     """The others, with what the connections of the workspace say. ConnectionNotFoundError."""
     found = {name: _REFERENCE.fullmatch(value) for name, value in variables.items()}

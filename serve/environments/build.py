@@ -107,7 +107,7 @@ def _fill(folder: Path, packages: Packages, log: IO[str], say: Say) -> None:
     pip = [str(python), "-P", "-m", "pip"] if with_pip else [sys.executable, "-P", "-m", "pip", "--python", str(python)]
     words = ["--disable-pip-version-check", "install", "--no-input", "--progress-bar", "off", "-r", str(listed)]
     _run([*pip, *words], log)
-    _packages(python).joinpath(BEHIND).write_text("\n".join(_ours()) + "\n", encoding="utf-8")
+    site_packages(python).joinpath(BEHIND).write_text("\n".join(_ours()) + "\n", encoding="utf-8")
 
 
 def _ours() -> list[str]:
@@ -120,7 +120,8 @@ def _python(folder: Path) -> Path:
     return folder / "bin" / "python"
 
 
-def _packages(python: Path) -> Path:
+def site_packages(python: Path) -> Path:
+    """Where the packages of a venv are."""
     return python.parents[1] / "lib" / f"python{sys.version_info[0]}.{sys.version_info[1]}" / "site-packages"
 
 

@@ -21,6 +21,7 @@ from promptflow.serving.loaded import flow_file
 from promptflow.workspace import Workspace
 from promptflow.workspace.yamlfile import dump_yaml
 
+_MARKS = ("flow", "requirements.lock", "start.sh", "settings.json")
 FORMATS = ("docker", "kubernetes", "kserve", "executable")
 
 
@@ -53,8 +54,8 @@ def build_flow(
     file, target = flow_file(Path(source)), Path(output).resolve()
     if target == file.parent.resolve() or file.resolve().is_relative_to(target):
         raise ValidationException(f"{output} is the flow's own folder.", hint="choose another --output")
-    _make_room(target, flow_only)
-    definition = _definition(file)
+    make_room(target, () if flow_only else _MARKS)
+    definition = definition_of(file)
     part = target.with_name(f".{target.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     try:
@@ -98,7 +99,7 @@ def _whole_into(folder: Path, order: _Order, workspace: Workspace) -> Built:
     left_out, connections = _flow_into(flow, order, workspace)
     variables = tuple(write_connections(connections, folder / "connections"))
     environment = getattr(order.definition, "environment", None) or {}
-    extras = ["cpu"] if any(c.TYPE == "Local" for c in connections) or _uses_local(flow) else []
+    extras = ["cpu"] if any(c.TYPE == "Local" for c in connections) or uses_local(flow) else []
     lock = lock_requirements(flow, environment, extras)
     wheels = not is_from_an_index()
     if wheels:
@@ -151,21 +152,18 @@ def _check_format(format: str) -> None:
         raise ValidationException(f"There is no format '{format}'.", hint=f"one of: {', '.join(FORMATS)}")
 
 
-def _make_room(target: Path, flow_only: bool) -> None:
-    """Only what a build has written is overwritten."""
+def make_room(target: Path, marks: tuple[str, ...]) -> None:
+    """Only what was written here is overwritten: a folder with all of ``marks``. UserErrorException."""
     if not target.exists():
         target.parent.mkdir(parents=True, exist_ok=True)
         return
-    if not target.is_dir() or (any(target.iterdir()) and not _was_built(target, flow_only)):
+    was_written = bool(marks) and all((target / name).exists() for name in marks)
+    if not target.is_dir() or (any(target.iterdir()) and not was_written):
         raise UserErrorException(f"{target} is there, and holds something else.", hint="choose a new --output")
 
 
-def _was_built(folder: Path, flow_only: bool) -> bool:
-    marks = ("flow", "requirements.lock", "start.sh", "settings.json")
-    return not flow_only and all((folder / name).exists() for name in marks)
-
-
-def _definition(file: Path) -> Any:
+def definition_of(file: Path) -> Any:
+    """What a flow's file says, of any kind of flow."""
     if file.suffix == ".prompty":
         from promptflow.executor.prompty import Prompty  # the path to models, for this kind only
 
@@ -173,7 +171,7 @@ def _definition(file: Path) -> Any:
     return load_flow_definition(file)
 
 
-def _uses_local(flow: Path) -> bool:
+def uses_local(flow: Path) -> bool:
     """Whether the flow names the built-in connection, whose engine is an extra."""
     files: Iterable[Path] = (path for path in flow.iterdir() if path.suffix in (".yaml", ".yml", ".prompty"))
     return any("connection: local" in file.read_text(encoding="utf-8", errors="replace") for file in files)

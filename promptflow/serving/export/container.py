@@ -21,32 +21,41 @@ IGNORED = "**/__pycache__\n**/.env\n**/.promptflow\n.git\nkubernetes\nkserve\n"
 
 @dataclass(frozen=True)
 class Recipe:
-    """What the files say. ``image`` is the base, ``setup`` a script of the flow that is run when the image is made."""
+    """What the files say. ``image`` is the base, ``setup`` a script of the flow that is run when the image is made,
+    ``system`` are Debian's packages that it needs, ``folders`` what is copied beside settings and packages, ``health``
+    the path that tells whether it lives, ``secret`` the name of the Secret with the ``variables``."""
 
     name: str
     variables: tuple[str, ...]
     image: str = ""
     setup: str = ""
     has_wheels: bool = False
+    system: tuple[str, ...] = ()
+    folders: tuple[str, ...] = ("flow", "connections")
+    files: tuple[str, ...] = ("settings.json", "start.sh")
+    health: str = "/health"
+    secret: str = ""
 
 
 def dockerfile(recipe: Recipe) -> str:
     wheels = "COPY wheels/ wheels/\n" if recipe.has_wheels else ""
     find = " --find-links wheels" if recipe.has_wheels else ""
     setup = f"RUN sh flow/{recipe.setup}\n" if recipe.setup else ""
-    check = f"import urllib.request as u; u.urlopen('http://127.0.0.1:{PORT}/health', timeout=4)"
+    folders = "".join(f"COPY {name}/ {name}/\n{setup if name == 'flow' else ''}" for name in recipe.folders)
+    check = f"import urllib.request as u; u.urlopen('http://127.0.0.1:{PORT}{recipe.health}', timeout=4)"
+    apt = f"apt-get install -y --no-install-recommends {' '.join(recipe.system)}"
+    system = f"RUN apt-get update && {apt} && rm -rf /var/lib/apt/lists/*\n" if recipe.system else ""
     return (
         "# syntax=docker/dockerfile:1\n"
         f"FROM {recipe.image or PYTHON_IMAGE}\n\n"
         "ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PIP_NO_CACHE_DIR=1 \\\n"
         f"    PF_HOME_DIRECTORY=/tmp/promptflow PF_SERVING_HOST=0.0.0.0 PF_SERVING_PORT={PORT}\n"
-        "WORKDIR /app\n\n"
-        "# the packages first: they change more seldom than the flow\n"
+        f"WORKDIR /app\n{system}\n"
+        "# the packages first: they change more seldom than the rest\n"
         f"COPY requirements.lock ./\n{wheels}"
         f"RUN python -m pip install{find} -r requirements.lock\n\n"
-        f"COPY flow/ flow/\n{setup}"
-        "COPY connections/ connections/\n"
-        "COPY settings.json start.sh ./\n\n"
+        f"{folders}"
+        f"COPY {' '.join(recipe.files)} ./\n\n"
         f"RUN useradd --system --uid {USER} --create-home flow\n"
         f"USER {USER}\n"
         f"EXPOSE {PORT}\n"

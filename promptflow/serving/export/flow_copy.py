@@ -20,13 +20,7 @@ SHORTEST_SECRET = 8  # characters; a shorter text may stand anywhere by chance
 
 def copy_flow(file: Path, target: Path, includes: tuple[str, ...], variant: str | None) -> list[str]:
     """Copy the folder of the flow ``file`` and what it includes. Gives the files that were left out as private."""
-    left_out = []
-    for name in kept_files(file.parent):
-        if _is_private(Path(name).name):
-            left_out.append(name)
-            continue
-        (target / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(file.parent / name, target / name)
+    left_out = copy_code(file.parent, target)
     if includes:
         merged = target.with_name(f".{target.name}.includes")
         copy_with_includes(file.parent, includes, merged)
@@ -37,6 +31,18 @@ def copy_flow(file: Path, target: Path, includes: tuple[str, ...], variant: str 
         shutil.rmtree(merged)
     if includes or variant:
         _rewrite(target / file.name, variant)
+    return left_out
+
+
+def copy_code(folder: Path, target: Path) -> list[str]:
+    """Copy a folder of code. Gives the files that were left out as private."""
+    left_out = []
+    for name in kept_files(folder):
+        if _is_private(Path(name).name):
+            left_out.append(name)
+            continue
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(folder / name, target / name)
     return left_out
 
 
@@ -59,10 +65,13 @@ def _rewrite(file: Path, variant: str | None) -> None:
             known["default_variant_id"] = chosen
 
 
-def refuse_secrets(folder: Path, secrets: Iterable[tuple[str, str]]) -> None:
-    """Raise a user error if a file holds the value of a secret; ``secrets``: where each is from, and its value."""
+def refuse_secrets(folder: Path, secrets: Iterable[tuple[str, str]], apart: tuple[str, ...] = ()) -> None:
+    """Raise a user error if a file holds the value of a secret; ``secrets``: where each is from, and its value.
+    ``apart`` are folders that are not looked into."""
     known = [(where, value.encode()) for where, value in secrets if len(value) >= SHORTEST_SECRET]
     for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+        if file.relative_to(folder).parts[0] in apart:
+            continue
         content = file.read_bytes()
         for where, value in known:
             if value in content:

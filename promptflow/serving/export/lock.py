@@ -27,18 +27,22 @@ class Lock:
     pins: dict[str, str] = field(default_factory=dict)
     unlocked: list[str] = field(default_factory=list)
 
-    def text(self) -> str:
-        lines = ["# made by `pf flow build`: the versions that the flow was built with", *sorted(self.pins.values())]
+    def text(self, made: str = "by `pf flow build`: the versions that the flow was built with") -> str:
+        lines = [f"# made {made}", *sorted(self.pins.values())]
         if self.unlocked:
-            lines += ["", "# not installed where the flow was built", *self.unlocked]
+            lines += ["", "# not installed where this was made", *self.unlocked]
         return "\n".join(lines) + "\n"
 
 
 def lock_requirements(folder: Path, environment: Mapping[str, Any], extras: Iterable[str] = ()) -> Lock:
     """Of the flow's requirements file, its conda file, and what its Python files import; and of all they need."""
-    own = f"{OWN}[{','.join(sorted(extras))}]" if extras else OWN
+    return lock_lines([*_declared(folder, environment), *imported(folder)], extras)
+
+
+def lock_lines(lines: Iterable[str], extras: Iterable[str] = ()) -> Lock:
+    """Of this package with ``extras``, of ``lines`` as pip reads them, and of all they need."""
     lock = Lock()
-    for text in [own, *_declared(folder, environment), *_imported(folder)]:
+    for text in [f"{OWN}[{','.join(sorted(extras))}]" if extras else OWN, *lines]:
         _add(text, lock)
     return lock
 
@@ -47,14 +51,15 @@ def _declared(folder: Path, environment: Mapping[str, Any]) -> list[str]:
     named = environment.get("python_requirements_txt") or "requirements.txt"
     lines: list[str] = []
     if (folder / str(named)).is_file():
-        lines += _lines((folder / str(named)).read_text(encoding="utf-8"))
+        lines += lines_of((folder / str(named)).read_text(encoding="utf-8"))
     conda = environment.get("conda_file")
     if conda and (folder / str(conda)).is_file():
         lines += _of_conda(load_yaml(folder / str(conda))[0])
     return lines
 
 
-def _lines(text: str) -> list[str]:
+def lines_of(text: str) -> list[str]:
+    """The lines of a requirements file that say something."""
     found = []
     for line in text.replace("\\\n", " ").splitlines():
         line = line.split(" #")[0].strip()
@@ -74,8 +79,8 @@ def _of_conda(data: Any) -> list[str]:
     return found
 
 
-def _imported(folder: Path) -> list[str]:
-    """Distributions of the modules that the flow's files import."""
+def imported(folder: Path) -> list[str]:
+    """Distributions of the modules that the files of a folder import."""
     modules: set[str] = set()
     for file in folder.rglob("*.py"):
         try:
@@ -88,8 +93,14 @@ def _imported(folder: Path) -> list[str]:
             elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
                 modules.add(node.module.partition(".")[0])
     own = {path.stem for path in folder.iterdir()} | set(sys.stdlib_module_names) | {OWN}
-    owners = metadata.packages_distributions() if modules - own else {}
-    return sorted({name for module in modules - own for name in owners.get(module, ())[:1]})
+    return owners_of(modules - own)
+
+
+def owners_of(modules: Iterable[str]) -> list[str]:
+    """The distributions that modules are from, as far as they are installed."""
+    wanted = {*modules}
+    owners = metadata.packages_distributions() if wanted else {}
+    return sorted({name for module in wanted for name in owners.get(module, ())[:1]})
 
 
 def _add(text: str, lock: Lock) -> None:
@@ -114,7 +125,9 @@ def _add(text: str, lock: Lock) -> None:
             continue
         pinned = lock.pins.get(name, "")
         extras = sorted({*wanted.extras, *(Requirement(pinned).extras if pinned else ())})
-        lock.pins[name] = f"{found.name}{f'[{chr(44).join(extras)}]' if extras else ''}=={found.version}"
+        # Without what a local build adds (torch's +cpu): no index has it under that name.
+        version = found.version.partition("+")[0]
+        lock.pins[name] = f"{found.name}{f'[{chr(44).join(extras)}]' if extras else ''}=={version}"
         waiting += _required(found, wanted.extras)
 
 

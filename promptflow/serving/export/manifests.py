@@ -1,8 +1,10 @@
-"""Kubernetes and KServe manifests of a built flow, as data."""
+"""Kubernetes and KServe manifests of what was built, as data."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from promptflow.serving.export.container import PORT, USER, Recipe
@@ -13,26 +15,55 @@ TARGET_CPU = 70  # per cent of what a replica asks for
 TARGET_REQUESTS = 32  # at once, for each replica
 
 
-def kubernetes(recipe: Recipe, image: str) -> dict[str, dict[str, Any]]:
-    """Deployment, Service and HorizontalPodAutoscaler, by the name of their file."""
+@dataclass(frozen=True)
+class Pods:
+    """How pods are watched, sized and scaled: from ``least`` to ``most``, on Kubernetes one at least; in KServe as many
+    as have ``at_once`` requests each. ``claim`` names a volume to be mounted where the model is. The defaults are a
+    flow's."""
+
+    startup: Mapping[str, int] = field(default_factory=lambda: {"periodSeconds": 2, "failureThreshold": 150})
+    readiness: Mapping[str, int] = field(default_factory=lambda: {"periodSeconds": 5})
+    liveness: Mapping[str, int] = field(default_factory=lambda: {"periodSeconds": 10, "failureThreshold": 3})
+    ready_path: str = "/health"
+    env: Mapping[str, str] = field(default_factory=lambda: {"PROMPTFLOW_WORKER_NUM": "1"})
+    requests: Mapping[str, str] = field(default_factory=lambda: {"cpu": "250m", "memory": "256Mi"})
+    limits: Mapping[str, str] = field(default_factory=lambda: {"memory": "1Gi"})
+    least: int = 0
+    most: int = MOST_REPLICAS
+    at_once: int = TARGET_REQUESTS
+    concurrency: int = 0  # requests that KServe gives a pod at most; 0: any number
+    timeout: int = 0  # seconds that KServe waits for an answer; 0: what it does by itself
+    grace: int = GRACE_SECONDS
+    claim: str = ""
+
+
+FLOW = Pods()
+
+
+def kubernetes(recipe: Recipe, image: str, pods: Pods = FLOW) -> dict[str, dict[str, Any]]:
+    """Deployment, Service and, unless their number is fixed, HorizontalPodAutoscaler, by the name of their file."""
     name = dns_name(recipe.name)
     labels = {"app.kubernetes.io/name": name}
-    container = _container(recipe, image, name)
+    least = max(1, pods.least)
+    scaled = least < pods.most
+    # An autoscaler has the number: a manifest that has it, too, would undo its work whenever it is applied.
+    fixed = {} if scaled else {"replicas": least}
     deployment = {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
         "metadata": {"name": name, "labels": labels},
         "spec": {
+            **fixed,
             "selector": {"matchLabels": labels},
             "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
             "template": {
                 "metadata": {"labels": labels},
                 "spec": {
                     "automountServiceAccountToken": False,
-                    "terminationGracePeriodSeconds": GRACE_SECONDS,
+                    "terminationGracePeriodSeconds": pods.grace,
                     "securityContext": _POD_SECURITY,
-                    "containers": [container],
-                    "volumes": [{"name": "tmp", "emptyDir": {}}],
+                    "containers": [_container(recipe, image, name, pods)],
+                    "volumes": _volumes(pods),
                 },
             },
         },
@@ -50,18 +81,19 @@ def kubernetes(recipe: Recipe, image: str) -> dict[str, dict[str, Any]]:
         "metadata": {"name": name, "labels": labels},
         "spec": {
             "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": name},
-            "minReplicas": 1,
-            "maxReplicas": MOST_REPLICAS,
+            "minReplicas": least,
+            "maxReplicas": pods.most,
             "metrics": [{"type": "Resource", "resource": cpu}],
         },
     }
-    return {"deployment.yaml": deployment, "service.yaml": service, "autoscaler.yaml": scaler}
+    files = {"deployment.yaml": deployment, "service.yaml": service}
+    return {**files, "autoscaler.yaml": scaler} if scaled else files
 
 
-def kserve(recipe: Recipe, image: str) -> dict[str, dict[str, Any]]:
+def kserve(recipe: Recipe, image: str, pods: Pods = FLOW) -> dict[str, dict[str, Any]]:
     """An InferenceService with a container of its own as predictor."""
     name = dns_name(recipe.name)
-    container = {**_container(recipe, image, name), "name": "kserve-container"}
+    container = {**_container(recipe, image, name, pods), "name": "kserve-container"}
     container["ports"] = [{"name": "http1", "containerPort": PORT, "protocol": "TCP"}]
     del container["startupProbe"], container["livenessProbe"]  # the serverless mode of KServe takes readiness only
     service = {
@@ -70,14 +102,16 @@ def kserve(recipe: Recipe, image: str) -> dict[str, dict[str, Any]]:
         "metadata": {"name": name, "labels": {"app.kubernetes.io/name": name}},
         "spec": {
             "predictor": {
-                "minReplicas": 0,
-                "maxReplicas": MOST_REPLICAS,
+                "minReplicas": pods.least,
+                "maxReplicas": pods.most,
                 "scaleMetric": "concurrency",
-                "scaleTarget": TARGET_REQUESTS,
+                "scaleTarget": pods.at_once,
+                **({"containerConcurrency": pods.concurrency} if pods.concurrency else {}),
+                **({"timeout": pods.timeout} if pods.timeout else {}),
                 "automountServiceAccountToken": False,
                 "securityContext": _POD_SECURITY,
                 "containers": [container],
-                "volumes": [{"name": "tmp", "emptyDir": {}}],
+                "volumes": _volumes(pods),
             }
         },
     }
@@ -85,7 +119,7 @@ def kserve(recipe: Recipe, image: str) -> dict[str, dict[str, Any]]:
 
 
 def secret_name(recipe: Recipe) -> str:
-    return f"{dns_name(recipe.name)}-connections"
+    return recipe.secret or f"{dns_name(recipe.name)}-connections"
 
 
 def dns_name(name: str) -> str:
@@ -103,25 +137,34 @@ _POD_SECURITY = {
 }
 
 
-def _container(recipe: Recipe, image: str, name: str) -> dict[str, Any]:
-    health = {"httpGet": {"path": "/health", "port": PORT}}
+def _container(recipe: Recipe, image: str, name: str, pods: Pods) -> dict[str, Any]:
+    ready = {"httpGet": {"path": pods.ready_path, "port": PORT}}
     from_secret = [
         {"name": variable, "valueFrom": {"secretKeyRef": {"name": secret_name(recipe), "key": variable}}}
         for variable in recipe.variables
     ]
+    model = [{"name": "model", "mountPath": "/app/model", "readOnly": True}] if pods.claim else []
     return {
         "name": name,
         "image": image,
         "ports": [{"name": "http", "containerPort": PORT}],
-        "env": [{"name": "PROMPTFLOW_WORKER_NUM", "value": "1"}, *from_secret],
-        "resources": {"requests": {"cpu": "250m", "memory": "256Mi"}, "limits": {"memory": "1Gi"}},
-        "startupProbe": {**health, "periodSeconds": 2, "failureThreshold": 150},
-        "readinessProbe": {**health, "periodSeconds": 5},
-        "livenessProbe": {**health, "periodSeconds": 10, "failureThreshold": 3},
+        "env": [*({"name": variable, "value": value} for variable, value in pods.env.items()), *from_secret],
+        "resources": {"requests": dict(pods.requests), "limits": dict(pods.limits)},
+        "startupProbe": {**ready, **pods.startup},
+        "readinessProbe": {**ready, **pods.readiness},
+        "livenessProbe": {"httpGet": {"path": recipe.health, "port": PORT}, **pods.liveness},
         "securityContext": {
             "allowPrivilegeEscalation": False,
             "readOnlyRootFilesystem": True,
             "capabilities": {"drop": ["ALL"]},
         },
-        "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],
+        "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}, *model],
     }
+
+
+def _volumes(pods: Pods) -> list[dict[str, Any]]:
+    claim = {"claimName": pods.claim, "readOnly": True}
+    return [
+        {"name": "tmp", "emptyDir": {}},
+        *([{"name": "model", "persistentVolumeClaim": claim}] if pods.claim else []),
+    ]

@@ -1,0 +1,1 @@
+"""Instances elsewhere than beside the gateway: as folders for containers and Kubernetes."""
