@@ -11,9 +11,11 @@ import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from catalog.uses import Uses
 from promptflow.exceptions import UserErrorException
 from promptflow.workspace import Workspace
 from promptflow.workspace.clock import now_text
@@ -59,6 +61,11 @@ class Job:
     ended: str | None = None
     record: Mapping[str, Any] = field(default_factory=dict)
     archived: bool = False
+
+    @property
+    def id(self) -> str:
+        """``job:NAME``, as the uses of assets name it."""
+        return f"job:{self.name}"
 
 
 class JobStore:
@@ -127,6 +134,7 @@ class JobStore:
             self.workspace.processes.stop(_process(name))
         if self.get(name).status not in ENDED:  # it had no process, or that was killed before it could say so
             self.change(name, status=CANCELED, ended=now_text())
+            Uses(self.workspace).end(job.id)
             self.workspace.events.append("job.canceled", name)
         return self.get(name)
 
@@ -164,6 +172,4 @@ def _process(name: str) -> str:
 
 
 def _is_young(job: Job) -> bool:
-    from datetime import UTC, datetime
-
     return (datetime.now(UTC) - datetime.fromisoformat(job.created)).total_seconds() < _START_SECONDS

@@ -62,7 +62,7 @@ def record_job(workspace: Workspace, deployment: BatchDeployment, request: Reque
     job = Job(name, target=deployment.id, display_name=request.display_name or name, record=record)
     with workspace.db.write(lock="batch"):
         kept = jobs.add(job)
-        Uses(workspace).hold(deployment.spec.assets, f"job:{name}")
+        Uses(workspace).hold(deployment.spec.assets, job.id)
     make_folder(jobs.folder(name), 0o700)
     return kept
 
@@ -87,7 +87,7 @@ def record_resume(workspace: Workspace, name: str) -> Job:
     again = job.status != INTERRUPTED or bool(job.record.get("again"))
     changed = replace(job, record={**job.record, "again": again, "error": ""})
     with workspace.db.write(lock="batch"):
-        Uses(workspace).hold(job.record["spec"]["assets"], f"job:{name}")
+        Uses(workspace).hold(job.record["spec"]["assets"], job.id)
         jobs.change(name, status=NOT_STARTED, ended=None, record=dict(changed.record))
     return changed
 

@@ -22,7 +22,7 @@ from promptflow.workspace.clock import now_text
 from promptflow.workspace.locks import file_lock
 from serve.batch.crew import Crew, JobFailedError, Stopped, Watch
 from serve.batch.inputs import Input
-from serve.batch.jobs import CANCELED, COMPLETED, FAILED, RUNNING, Job, JobStore
+from serve.batch.jobs import CANCEL_REQUESTED, CANCELED, COMPLETED, FAILED, RUNNING, Job, JobStore
 from serve.batch.journal import Entry, Journal
 from serve.batch.member import Launch
 from serve.batch.plan import Plan, load_plan
@@ -97,6 +97,9 @@ def _work(task: Task) -> int:
         else:
             _go_through(task)
     except Stopped:
+        if task.jobs.get(name).status != CANCEL_REQUESTED:  # the machine goes down, perhaps: nobody has canceled it
+            _logger.warning("job %s: its process was told to end", name)
+            return 1
         status = CANCELED
     except PromptflowException as failure:
         status, error = FAILED, f"{failure.message}{f' ({failure.hint})' if failure.hint else ''}"
@@ -119,7 +122,7 @@ def _end(task: Task, status: str, error: str) -> None:
     _logger.info("job %s: %s", task.job.name, status)  # first: who follows the log stops when the status has changed
     task.note(error=error)
     task.jobs.change(task.job.name, status=status, ended=now_text())
-    Uses(task.workspace).end(f"job:{task.job.name}")
+    Uses(task.workspace).end(task.job.id)
     task.workspace.events.append(f"job.{status.lower()}", task.job.name, {"error": error} if error else None)
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from catalog.uses import Uses
 from promptflow.workspace import pids
 from serve.batch.deployment_file import read_batch_deployment
 from serve.batch.inputs import resolve_input
@@ -118,8 +119,24 @@ def run(batch):
     with pytest.raises(JobStateError, match="goes on"):
         resume(store.workspace, job.name)
     pid = _pid(tmp_path / "pid")
-    assert JobStore(store.workspace).cancel(job.name).status == CANCELED
+    jobs = JobStore(store.workspace)
+    store.workspace.processes.stop(f"job-{job.name}")  # a SIGTERM that nobody asked for by `pf job cancel`
+    assert (jobs.get(job.name).status, pids.identity(pid)) == (INTERRUPTED, None)
+    (tmp_path / "pid").unlink()
+
+    resume(store.workspace, job.name)
+    pid = _pid(tmp_path / "pid")
+    assert jobs.cancel(job.name).status == CANCELED
     assert pids.identity(pid) is None
+
+
+def test_a_job_without_a_process_can_be_canceled(deploy: Deploy, store: BatchStore, project: Path) -> None:
+    deployment = deploy()
+    asset = deployment.spec.assets[0]
+    job = record_job(store.workspace, deployment, Request(resolve_input(str(project / "data")), deployment.settings))
+    assert Uses(store.workspace).of(asset) == [deployment.id, job.id]
+    assert JobStore(store.workspace).cancel(job.name).status == CANCELED
+    assert Uses(store.workspace).of(asset) == [deployment.id]
 
 
 def _pid(file: Path) -> int:
