@@ -40,6 +40,15 @@ class MethodError(UserErrorException):
         super().__init__(f"{path} takes POST, and this is {method}.")
 
 
+class MediaError(UserErrorException):
+    """The body is of a type that nothing reads here."""
+
+    http_status = 415
+
+    def __init__(self, media: str, known: str) -> None:
+        super().__init__(f"The content type {media} is not taken here.", hint=known)
+
+
 class ModelError(SystemErrorException):
     """The user's code, or the model, failed on a request that could be read. ``traceback`` is for the log alone."""
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from serve.scorers.answers import to_json
-from serve.scorers.base import Answer, Call, InputError
+from serve.scorers.base import Answer, Call, InputError, MediaError
 from serve.scorers.dialects.bodies import media, params_of, read_object, record_table, split_table, tensor, tensors_of
 from serve.scorers.inputs import Inputs, Table, Tensors
 
@@ -26,7 +26,7 @@ def read(call: Call) -> Inputs:
     if kind == "text/csv":
         return Inputs(_csv(call.body))
     if kind not in ("application/json", ""):
-        raise InputError(f"The content type {kind} is not taken here.", hint="application/json or text/csv")
+        raise MediaError(kind, "application/json or text/csv")
     body = read_object(call.body)
     found = [key for key in KEYS if key in body]
     if len(found) != 1:

@@ -14,6 +14,9 @@ from serve.scorers.inputs import Inputs
 from serve.scorers.models.base import Field, Loading, Model, Signature
 from serve.scorers.models.pickles import guarded
 
+# in the words of torch: what came is at fault, and not the model
+BAD_INPUT = ("shape", "size", "dimension", "at least", "out of range", "positional argument")
+
 
 def load(loading: Loading) -> Model:
     import torch
@@ -87,7 +90,7 @@ class TorchModel(Model):
                 found = self._module(*[one.to(self._floats) for one in tensors])  # JSON writes 1.0 as 1
                 self._wants_floats = True
                 return found
-            if any(word in reason for word in ("shape", "size", "dimension", "out of range", "positional argument")):
+            if any(word in reason for word in BAD_INPUT):
                 raise InputError(f"The model does not take this input: {reason}") from error
             raise
 
