@@ -69,13 +69,13 @@ class Installs:
         return sorted(whole, key=lambda install: (_order(install.version), install.installed), reverse=True)
 
     def unfinished(self) -> Sequence[str]:
-        """Names of folders that are no environment (yet)."""
+        """Names of folders that are no environment (yet). Those of releases are kept by the servers of local models."""
         if not self.folder.is_dir():
             return []
         return sorted(
             entry.name
             for entry in self.folder.iterdir()
-            if entry.is_dir() and not entry.name.startswith(".") and self._read(entry / READY) is None
+            if entry.is_dir() and entry.name[0].isalpha() and self._read(entry / READY) is None
         )
 
     def get(self, name: str) -> Install:

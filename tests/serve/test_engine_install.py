@@ -15,7 +15,9 @@ from typing import Any
 
 import pytest
 
+from promptflow import __version__
 from promptflow.cli.main import main
+from promptflow.connections.local import _engines
 from promptflow.exceptions import UserErrorException, ValidationException
 from promptflow.workspace import Workspace, pids
 from serve.installs import Install, InstallError, Installs, Recipe, cpu_recipe, cuda_of_driver, gpu_recipe, install
@@ -167,6 +169,15 @@ def test_a_record_that_is_damaged_or_points_nowhere_counts_as_nothing(made: Inst
         (tmp_path / name / "ready.json").write_text(text)
     installs = Installs(tmp_path)
     assert installs.list() == [] and list(installs.unfinished()) == ["copied", "gone", "list", "torn"]
+
+
+def test_what_servers_of_local_models_keep_is_no_engine(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    kept = _engines(Workspace.open(home))
+    kept.mkdir(parents=True)
+    assert main(["engine", "list", "-o", "quiet"]) == 0
+    assert __version__ not in capsys.readouterr().out.split()
+    assert main(["engine", "remove", __version__, "-y"]) == 1
+    assert kept.is_dir()
 
 
 def test_an_environment_of_somebody_else_is_used_and_never_removed(made: Installs, tmp_path: Path) -> None:
