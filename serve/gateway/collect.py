@@ -38,6 +38,7 @@ class Writer:
 
     async def run(self, captures: Callable[[], Iterable[Capture]]) -> None:
         """Write from time to time, until cancelled; then once more."""
+        await aside(self.find)
         try:
             while True:
                 await asyncio.sleep(WRITE_SECONDS)
@@ -46,6 +47,10 @@ class Writer:
                     await aside(self.write, waiting)
         finally:
             self.write(list(captures()))
+
+    def find(self) -> None:
+        """Files that the server before has left become Parquet like those of this one."""
+        self._open.update(file for file in self.folder.rglob("*.jsonl") if file.stem.isdecimal())
 
     def write(self, captures: Iterable[Capture]) -> None:
         """What waits in them. What cannot be written is dropped, and counted."""
@@ -71,8 +76,14 @@ class Writer:
         file = folder / f"{datetime.fromtimestamp(minute * 60, UTC).strftime(layout)}.jsonl"
         make_folder(file.parent)
         descriptor = os.open(file, os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "ab") as opened:
-            opened.write(lines)
+        with os.fdopen(descriptor, "ab", buffering=0) as opened:
+            end, left = opened.tell(), memoryview(lines)
+            try:
+                while left:
+                    left = left[opened.write(left) :]
+            except OSError:
+                opened.truncate(end)  # half a line would spoil the one that comes after it
+                raise
         self._open.add(file)
         if folder not in self._told:
             self._told.add(folder)

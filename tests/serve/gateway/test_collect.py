@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import time
 from pathlib import Path
 
@@ -65,6 +66,37 @@ def test_a_file_whose_time_is_over_becomes_parquet(tmp_path: Path) -> None:
     assert file.suffix == ".parquet"
     (row,) = parquet.read_table(file).to_pylist()
     assert (row["data"], row["status"], row["headers"]) == ('{"data":[1]}', 200, '{"x-user":"me"}')
+
+
+def test_what_the_server_before_has_left_becomes_parquet(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow.parquet")
+    folder = tmp_path / "shop" / "blue" / "request" / "2020" / "01" / "02"
+    folder.mkdir(parents=True)
+    (folder / "10.jsonl").write_bytes(b'{"id": "1"}\n')
+    (folder / "10-0.jsonl").write_bytes(b'{"id": "of a script, which has it open"}\n')
+    writer = Writer(tmp_path)
+    writer.find()
+    writer.write([])
+    assert sorted(one.name for one in folder.iterdir()) == ["10-0.jsonl", "10.parquet"]
+
+
+def test_a_line_that_does_not_fit_leaves_nothing_behind(tmp_path: Path) -> None:
+    capture, writer = Capture("shop", "blue", Collector({"request": Collection()})), Writer(tmp_path)
+    capture.add(captured())
+    writer.write([capture])
+    (file,) = tmp_path.rglob("*.jsonl")
+    before = file.read_bytes()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 10, hard))
+    try:
+        capture.add(captured())
+        writer.write([capture])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert (file.read_bytes(), capture.dropped) == (before, 1)
+    capture.add(captured())
+    writer.write([capture])
+    assert len([orjson.loads(line) for line in file.read_bytes().splitlines()]) == 2
 
 
 def test_half_a_line_of_a_disk_that_was_full_is_left_out(tmp_path: Path) -> None:
