@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from argparse import ArgumentParser, Namespace
 from datetime import UTC, datetime
 from typing import Any
 
-from promptflow.cli import exits
+from promptflow.cli import exits, style
 from promptflow.cli.args import add_yes
 from promptflow.cli.command import Command
 from promptflow.cli.output import Output
@@ -23,7 +24,9 @@ def get(args: Namespace, out: Output) -> None:
 def regenerate(args: Namespace, out: Output) -> int:
     store = open_store()
     store.get(args.name)
-    if not out.confirm(f"Replace the {args.key_type} key of '{args.name}'? Who uses it is refused then.", args.yes):
+    # scripts for `az ml`, which does not ask, go on as they are
+    sure = args.yes or not style.is_terminal(sys.stdin)
+    if not out.confirm(f"Replace the {args.key_type} key of '{args.name}'? Who uses it is refused then.", sure):
         out.note("not replaced")
         return exits.ERROR
     store.regenerate(args.name, args.key_type)

@@ -114,7 +114,7 @@ def test_keys_open_and_tokens_expire(pf: Pf) -> None:
     assert pf("endpoint", "update", "-n", "factors", "--auth-mode", "key")[0] == 0
     keys = json.loads(pf("endpoint", "get-credentials", "-n", "factors")[1])
     assert ask(uri, keys["primaryKey"]) == ask(uri, keys["secondaryKey"]) == 200
-    assert pf("endpoint", "regenerate-keys", "-n", "factors", "--key-type", "secondary", "-y")[0] == 0
+    assert pf("endpoint", "regenerate-keys", "-n", "factors", "--key-type", "secondary")[0] == 0
     assert (ask(uri, keys["primaryKey"]), ask(uri, keys["secondaryKey"])) == (200, 401)
 
 
