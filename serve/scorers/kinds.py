@@ -8,6 +8,7 @@ import os
 import sys
 from typing import Any, Protocol
 
+from promptflow.workspace.optional import need
 from serve.endpoints.spec import FLOW, LLM, MODEL, SCRIPT, Spec
 from serve.scorers.app import ScorerApp
 from serve.scorers.base import LoadError
@@ -38,6 +39,7 @@ def application(spec: Spec, deployment: str) -> Application:
         assert spec.code is not None
         return ScorerApp(ScriptScorer(spec.code, spec.scoring_script), spec.request.concurrency)
     if spec.kind == MODEL:
+        need("numpy", extra="ml")
         from serve.scorers.batched import BatchedApp
         from serve.scorers.batching import Batching
         from serve.scorers.model import ModelScorer

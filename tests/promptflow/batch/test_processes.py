@@ -85,8 +85,9 @@ def test_a_poison_row_fails_alone(executor_of, kind, at_once):
         time.sleep(0.05)
         return x
     """
+    limit = 0.8 if "timeout" in message else 20.0  # else a busy machine fails the other lines, too
     results, finished = run(
-        executor_of(code), rows(*"abcdefghij"), concurrency=at_once, line_timeout=0.8, memory_limit=2_000_000_000
+        executor_of(code), rows(*"abcdefghij"), concurrency=at_once, line_timeout=limit, memory_limit=2_000_000_000
     )
     assert finished
     assert sorted(results) == list(range(10))

@@ -55,6 +55,8 @@ RETURNS = {
 
 @pytest.mark.parametrize("code, text", RETURNS.values(), ids=RETURNS)
 def test_what_run_may_return(deploy: Deploy, run_job: RunJob, project: Path, code: str, text: str) -> None:
+    if "import" in code:
+        pytest.importorskip(code.split()[1].rstrip(";"))
     job = run_job(deploy(f"def run(b):\n    {code}\n"), data=f"{project}/data/part-[01].csv")
     assert (job.status, predictions(job)) == ("Completed", text)
 

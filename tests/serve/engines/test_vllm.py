@@ -544,12 +544,12 @@ def test_the_reason_why_it_is_closed_stays_the_same(model: Path) -> None:
 
 
 def test_it_can_be_loaded_again(model: Path) -> None:
-    engine = made(model)
+    engine, before = made(model), threading.active_count()
     for _ in range(2):
         engine.load()
         assert text_of(ask(engine, plain("hi"))) == "said by m "
         engine.unload()
-    assert threading.active_count() < 20
+    assert threading.active_count() <= before + 2  # a loop's own threads may stay
 
 
 def test_two_servers_of_one_model_have_a_log_each(model: Path, home: Path) -> None:
