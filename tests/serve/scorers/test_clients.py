@@ -28,7 +28,7 @@ pytest.importorskip("onnxruntime")
 flavor = pytest.importorskip("mlflow.sklearn")
 linear = pytest.importorskip("sklearn.linear_model")
 
-pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.timeout(600), pytest.mark.slow]
+pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.timeout(600)]
 COLUMNS = ["a", "b", "c"]
 ROWS = [[0.5, 1.0, 2.0], [3.0, 0.1, 1.0]]
 SPLIT = {"columns": COLUMNS, "index": [0, 1], "data": ROWS}
@@ -68,7 +68,7 @@ def write(folder: Path) -> None:
     for name in ("code", "flow"):
         (folder / name).mkdir()
     __import__("joblib").dump(model, folder / "iris.pkl")
-    flavor.save_model(model, folder / "mlflow", serialization_format="pickle")
+    flavor.save_model(model, folder / "mlflow", serialization_format="pickle", pip_requirements=["numpy"])
     kind = convert.common.data_types.FloatTensorType([None, 3])
     onnx = convert.convert_sklearn(plain, initial_types=[("x", kind)], options={"zipmap": False})
     (folder / "model.onnx").write_bytes(onnx.SerializeToString())

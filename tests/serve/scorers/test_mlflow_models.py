@@ -1,5 +1,6 @@
 """Folders that MLflow saved: they answer what MLflow's own scoring server answers to the same bodies."""
 
+import functools
 import json
 import warnings
 from types import SimpleNamespace
@@ -24,6 +25,7 @@ TURNED = {"dataframe_split": {"columns": ["x", *COLUMNS[::-1]], "data": [[0, *ro
 RECORDS = {"dataframe_records": [dict(zip(COLUMNS, row, strict=True)) for row in ROWS]}
 LISTS = {"inputs": {name: [row[at] for row in ROWS] for at, name in enumerate(COLUMNS)}}
 PLAIN = {"inputs": ROWS}
+NONE = ["numpy"]  # to guess them, MLflow starts a process for each
 CSV = "a,b,c\n" + "\n".join(",".join(map(str, row)) for row in ROWS)
 
 
@@ -41,7 +43,9 @@ def sklearn_model(folder, data):
 
     frame, labels = data
     model = LogisticRegression().fit(frame.to_numpy(), labels)  # without names: the signature has them
-    sklearn.save_model(model, folder, signature=infer_signature(*data), serialization_format="cloudpickle")
+    sklearn.save_model(
+        model, folder, signature=infer_signature(*data), serialization_format="cloudpickle", pip_requirements=NONE
+    )
 
 
 def sklearn_by_skops(folder, data):
@@ -51,7 +55,9 @@ def sklearn_by_skops(folder, data):
     from sklearn.linear_model import LogisticRegression
 
     model = LogisticRegression().fit(*data)
-    sklearn.save_model(model, folder, signature=infer_signature(*data), serialization_format="skops")
+    sklearn.save_model(
+        model, folder, signature=infer_signature(*data), serialization_format="skops", pip_requirements=NONE
+    )
 
 
 def probabilities(folder, data):
@@ -59,7 +65,11 @@ def probabilities(folder, data):
     from sklearn.linear_model import LogisticRegression
 
     sklearn.save_model(
-        LogisticRegression().fit(*data), folder, pyfunc_predict_fn="predict_proba", serialization_format="pickle"
+        LogisticRegression().fit(*data),
+        folder,
+        pyfunc_predict_fn="predict_proba",
+        serialization_format="pickle",
+        pip_requirements=NONE,
     )
 
 
@@ -70,7 +80,7 @@ def lightgbm_booster(folder, data):
 
     frame, labels = data
     booster = lightgbm.train({"verbose": -1, "objective": "binary"}, lightgbm.Dataset(frame, labels), 3)
-    flavor.save_model(booster, folder)
+    flavor.save_model(booster, folder, pip_requirements=NONE)
 
 
 def lightgbm_classifier(folder, data):
@@ -78,7 +88,7 @@ def lightgbm_classifier(folder, data):
     import lightgbm
     from mlflow import lightgbm as flavor
 
-    flavor.save_model(lightgbm.LGBMClassifier(n_estimators=3, verbose=-1).fit(*data), folder)
+    flavor.save_model(lightgbm.LGBMClassifier(n_estimators=3, verbose=-1).fit(*data), folder, pip_requirements=NONE)
 
 
 def xgboost_classifier(folder, data):
@@ -86,7 +96,7 @@ def xgboost_classifier(folder, data):
     import xgboost
     from mlflow import xgboost as flavor
 
-    flavor.save_model(xgboost.XGBClassifier(n_estimators=3).fit(*data), folder)
+    flavor.save_model(xgboost.XGBClassifier(n_estimators=3).fit(*data), folder, pip_requirements=NONE)
 
 
 def xgboost_booster(folder, data):
@@ -94,7 +104,7 @@ def xgboost_booster(folder, data):
     import xgboost
     from mlflow import xgboost as flavor
 
-    flavor.save_model(xgboost.train({}, xgboost.DMatrix(*data), 3), folder)
+    flavor.save_model(xgboost.train({}, xgboost.DMatrix(*data), 3), folder, pip_requirements=NONE)
 
 
 def onnx_model(folder, data):
@@ -105,7 +115,11 @@ def onnx_model(folder, data):
 
     kind = convert.common.data_types.FloatTensorType([None, 3])
     frame, labels = data
-    onnx.save_model(convert.convert_sklearn(LinearRegression().fit(frame, labels), initial_types=[("x", kind)]), folder)
+    onnx.save_model(
+        convert.convert_sklearn(LinearRegression().fit(frame, labels), initial_types=[("x", kind)]),
+        folder,
+        pip_requirements=NONE,
+    )
 
 
 def torch_model(folder, data):
@@ -113,7 +127,7 @@ def torch_model(folder, data):
     from mlflow import pytorch
 
     torch.manual_seed(3)
-    pytorch.save_model(torch.nn.Linear(3, 2), folder, serialization_format="pickle")
+    pytorch.save_model(torch.nn.Linear(3, 2), folder, serialization_format="pickle", pip_requirements=NONE)
 
 
 class Own(pyfunc.PythonModel):
@@ -130,7 +144,12 @@ def own_model(folder, data):
     from mlflow.models import infer_signature
 
     frame = data[0]
-    pyfunc.save_model(folder, python_model=Own(), signature=infer_signature(frame, frame, params={"factor": 2.0}))
+    pyfunc.save_model(
+        folder,
+        python_model=Own(),
+        signature=infer_signature(frame, frame, params={"factor": 2.0}),
+        pip_requirements=NONE,
+    )
 
 
 def column_model(folder, data):
@@ -138,7 +157,7 @@ def column_model(folder, data):
         def predict(self, context, model_input, params=None):
             return pandas.Series([1.0, float("nan"), 3.0], name="s")
 
-    pyfunc.save_model(folder, python_model=Column())
+    pyfunc.save_model(folder, python_model=Column(), pip_requirements=NONE)
 
 
 def call(path, body, kind="application/json"):
@@ -146,11 +165,16 @@ def call(path, body, kind="application/json"):
     return Call("POST", path, "", {"content-type": kind}, content)
 
 
+@functools.cache
+def their_model(folder):
+    return pyfunc.load_model(str(folder))
+
+
 def theirs(folder, asked):
     """What MLflow's server answers."""
     from mlflow.pyfunc.scoring_server import invocations
 
-    model = pyfunc.load_model(str(folder))
+    model = their_model(folder)
     text = asked.body.decode()
     found = invocations(text, asked.headers["content-type"], model, model.metadata.get_input_schema())
     assert found.status == 200, found.response
