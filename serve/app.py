@@ -41,6 +41,11 @@ COLLECTED_SECONDS = 2.0  # between looks for what scripts have collected
 GRACE_SECONDS = 8  # that requests in the works have, once the server is told to stop
 SWITCH_SECONDS = 0.0005  # that a thread may hold the interpreter while answers wait for it; Python's own is 5 ms
 JSON = b"application/json"
+OPEN_INFERENCE: dict[str, dict[str, Any]] = {  # what its clients ask of a server as a whole
+    "/v2": {"name": "promptflow", "version": "2", "extensions": ["binary_tensor_data"]},
+    "/v2/health/live": {"live": True},
+    "/v2/health/ready": {"ready": True},
+}
 LOOPBACK = ("127.0.0.1", "::1")
 
 logger = logging.getLogger(__name__)
@@ -119,6 +124,8 @@ class ServerApp:
             await self._rest(scope, receive, send)
         elif path == "/v1/models" and scope["method"] == "GET":
             await self._models(scope, send)
+        elif path in OPEN_INFERENCE and scope["method"] == "GET":
+            await _answer(send, 200, OPEN_INFERENCE[path])
         elif path == "/v1/traces" and not self._is_near(scope):
             await _answer(send, 401, _FROM_ELSEWHERE)
         elif path == "/v1/traces":
@@ -126,7 +133,9 @@ class ServerApp:
                 self._traces = await asyncio.to_thread(_traces_app, self.workspace)
             await self._traces(scope, receive, send)
         else:
-            await _answer(send, 404, _error("NotFound", f"There is no {scope['method']} {path[:200]} here."))
+            reason = f"There is no {scope['method']} {path[:200]} here."
+            # a client of the Open Inference Protocol takes a text, and stumbles over anything else
+            await _answer(send, 404, {"error": reason} if path.startswith("/v2") else _error("NotFound", reason))
 
     async def _models(self, scope: Any, send: Any) -> None:
         """What OpenAI's clients list: the endpoints that this key opens."""

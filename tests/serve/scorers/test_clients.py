@@ -231,6 +231,17 @@ def test_triton(server: SimpleNamespace, name: str, input: str, output: str, sha
         client.close()
 
 
+def test_triton_asks_for_the_server_as_a_whole(server: SimpleNamespace) -> None:
+    client = triton.InferenceServerClient(server.url.removeprefix("http://"))
+    try:
+        assert client.is_server_live() and client.is_server_ready()
+        assert "binary_tensor_data" in client.get_server_metadata()["extensions"]
+        with pytest.raises(triton.InferenceServerException, match="There is no GET /v2/systemsharedmemory/status"):
+            client.get_system_shared_memory_status()
+    finally:
+        client.close()
+
+
 def test_triton_whose_address_is_the_endpoint(server: SimpleNamespace) -> None:
     client = triton.InferenceServerClient(server.url.removeprefix("http://") + "/endpoints/net")
     headers = {"Authorization": f"Bearer {server.keys['net']}"}
