@@ -17,7 +17,16 @@ from promptflow.workspace.yamlfile import load_yaml
 from tests.console import Console, steps
 
 FOLDER = Path(__file__).parents[2] / "examples"
-PLAIN = ["batch-endpoint", "conditional", "evaluate-labels", "flex-class", "flex-function", "image", "package-tool", "strong-connection"]
+PLAIN = [
+    "batch-endpoint",
+    "conditional",
+    "evaluate-labels",
+    "flex-class",
+    "flex-function",
+    "image",
+    "package-tool",
+    "strong-connection",
+]
 WITH_MODEL = ["chat", "prompt-variants", "prompty", "streaming", "sub-flow", "triage"]
 NEEDS = {
     **dict.fromkeys(WITH_MODEL, "onnxruntime"), "adapters": "peft", "endpoint-sklearn": "skops",
