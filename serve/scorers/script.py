@@ -14,6 +14,7 @@ from urllib.parse import parse_qsl
 
 from serve.scorers.answers import to_json
 from serve.scorers.base import Answer, Call, InputError, LoadError, ModelError, NotThereError, Scorer
+from serve.scorers.lacking import lacking
 from serve.scorers.swagger import swagger
 
 SHIMS = Path(__file__).parent / "shims"
@@ -139,7 +140,7 @@ def _guarded(call: Callable[[], Any], what: str) -> None:
 
 def _remedy(error: BaseException) -> str:
     if isinstance(error, ModuleNotFoundError):
-        return f"add '{error.name}' to the conda_file of the deployment's environment"
+        return lacking(str(error.name))
     return ""
 
 

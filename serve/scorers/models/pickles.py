@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from serve.scorers.base import LoadError
+from serve.scorers.lacking import lacking
 from serve.scorers.models.base import Loading
 
 _VERSION = re.compile(rb"\d+\.\d+(?:\.\d+)?")
@@ -32,7 +33,7 @@ def guarded(read: Callable[[], Any], path: Path) -> Any:
     except ModuleNotFoundError as error:
         raise LoadError(
             f"{path.name} needs the module '{error.name}', which is not installed.",
-            hint="add it to the conda_file of the deployment's environment",
+            hint=_written(path) or lacking(str(error.name)),
         ) from error
     except MemoryError:
         raise
@@ -46,6 +47,12 @@ def _plain(path: Path) -> Any:
 
 
 def _hint(path: Path) -> str:
+    if not path.is_file():
+        return ""
+    return _written(path) or ("is it whole?" if path.stat().st_size else "it is empty")
+
+
+def _written(path: Path) -> str:
     """The version of scikit-learn that wrote the file, where that is another one than is here."""
     if not path.is_file():
         return ""
@@ -53,12 +60,12 @@ def _hint(path: Path) -> str:
     at = data.rfind(b"_sklearn_version")
     found = _VERSION.search(data, at) if at >= 0 else None
     if found is None:
-        return "is it whole?" if path.stat().st_size else "it is empty"
+        return ""
     written = found.group().decode()
     try:
         here = metadata.version("scikit-learn")
     except metadata.PackageNotFoundError:
         here = "none"
     if written == here:
-        return "is it whole?"
+        return ""
     return f"it was written by scikit-learn {written}, and here is {here}: name scikit-learn=={written} in conda_file"

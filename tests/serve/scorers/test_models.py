@@ -195,6 +195,15 @@ def test_a_damaged_model_is_named(iris, tmp_path, change, told):
         assert "iris.pkl cannot be loaded" in found.log and told in found.log
 
 
+def test_a_pickle_of_another_version_that_names_a_module_which_is_gone(iris, tmp_path):
+    path = tmp_path / "iris.pkl"
+    data = pickle.dumps(iris, protocol=0).replace(VERSION, b"0.22")
+    path.write_bytes(data.replace(b"csklearn.linear_model._logistic\n", b"csklearn.linear_model.logistic\n"))
+    with worker(tmp_path / "w", Spec(MODEL, model_path=path, allow_pickle=True), ready=False) as found:
+        assert found.process.wait(60) == NOT_LOADED
+        assert "written by scikit-learn 0.22" in found.log and "scikit-learn==0.22" in found.log
+
+
 if find_spec("sklearn") is not None:
     import sklearn
 

@@ -1,6 +1,7 @@
 """A ``score.py`` in its process, called over HTTP."""
 
 import json
+from importlib.metadata import version
 
 import pytest
 
@@ -91,6 +92,7 @@ def test_numpy_and_tables_are_answers(spec, tmp_path):
     [
         ("def init(): raise OSError('no such model')\ndef run(raw): pass", "init() of score.py raised OSError at"),
         ("import not_there\ndef run(raw): pass", "add 'not_there' to the conda_file"),
+        ("import orjson.not_there\ndef run(raw): pass", f"orjson {version('orjson')} has no 'orjson.not_there'"),
         ("def init(): pass", "has no function 'run'"),
         ("def run(raw:", "raised SyntaxError"),
     ],
