@@ -1,10 +1,6 @@
 """What our HTTP face costs: CPU per request and per streamed chunk against a bare uvicorn application that sends the
 same bytes; the same with the model on another server, against a bare uvicorn application that passes bytes on; and
 tokens per CPU second of the transformers engine behind it against the bare engine.
-
-    python -m benchmarks.openai_bench [--requests N] [--chunks N] [--engine]
-
-With --engine also the last part, which takes about a minute and needs torch.
 """
 
 from __future__ import annotations
@@ -26,6 +22,8 @@ from typing import Any
 import aiohttp
 import uvicorn
 
+from benchmarks.bench import Bench
+from benchmarks.figures import Figure
 from promptflow.workspace.http_server import listen
 from serve.engines import open_engine
 from serve.engines.base import Engine, Piece, Request
@@ -33,6 +31,7 @@ from serve.openai.app import OpenAIApp
 from serve.router import Router, Served
 
 AT_ONCE = 16
+REQUESTS, CHUNKS = 4000, 200
 PACE = 0.002  # seconds between two words of the server that is asked in turn
 WORD = " word"
 
@@ -182,36 +181,52 @@ def cost(kind: str, requests: int, chunks: int, folder: str = "") -> float:
         return cpu_seconds(pid) - before
 
 
-def overhead(requests: int, chunks: int) -> None:
-    print(f"{'':24}{'bare uvicorn':>14}{'ours':>10}{'difference':>12}")
-    one = [min(cost(kind, requests, 0) for _ in range(3)) / requests * 1e3 for kind in ("bare", "ours")]
-    print(f"{'ms CPU per request':24}{one[0]:14.3f}{one[1]:10.3f}{one[1] - one[0]:12.3f}")
-    many = max(100_000 // chunks, 20)  # the clock of /proc ticks every 10 ms
-    per_chunk = []
-    for kind in ("bare", "ours"):
-        costs = [cost(kind, many, chunks) - cost(kind, many, 1) for _ in range(3)]
-        per_chunk.append(min(costs) / (many * (chunks - 1)) * 1e6)
-    print(f"{'µs CPU per chunk':24}{per_chunk[0]:14.1f}{per_chunk[1]:10.1f}{per_chunk[1] - per_chunk[0]:12.1f}")
+def openai(bench: Bench) -> list[Figure]:
+    """What our side of the API adds to a request and to a streamed chunk, and what is left of the engine behind it."""
+    return [*_in_process(), *_in_between(), _behind_http(64, min(bench.repetitions, 3))]
 
 
-def in_between(requests: int, chunks: int) -> None:
+def _in_process() -> list[Figure]:
+    """Against a bare uvicorn application that sends the same bytes."""
+    request = {kind: _per_request(kind) for kind in ("bare", "ours")}
+    chunk = {kind: _per_chunk(kind) for kind in ("bare", "ours")}
+    return _added("the engine in the process", "bare uvicorn", request["ours"], request["bare"], chunk["ours"],
+                  chunk["bare"])  # fmt: skip
+
+
+def _in_between() -> list[Figure]:
     """With the model on another server. The pass-through hands on the stream as it comes, for our engine asks for one
     in any case; ours makes it one body where the client wants that."""
-    print(f"\n{'model on another server':24}{'pass-through':>14}{'ours':>10}{'difference':>12}")
-    many = max(40_000 // chunks, 20)
-    rows: dict[str, list[float]] = {"ms CPU per request": [], "µs CPU per chunk": []}
     with server("upstream") as (_, upstream):
-        for kind in ("pass-through", "remote"):
-            place = upstream if kind == "pass-through" else f"{upstream}/v1"
-            whole = [cost(kind, requests, 0, place) for _ in range(3)]
-            rows["ms CPU per request"].append(min(whole) / requests * 1e3)
-            costs = [cost(kind, many, chunks, place) - cost(kind, many, 1, place) for _ in range(3)]
-            rows["µs CPU per chunk"].append(min(costs) / (many * (chunks - 1)) * 1e6)
-    for name, (bare, ours) in rows.items():
-        print(f"{name:24}{bare:14.3f}{ours:10.3f}{ours - bare:12.3f}")
+        places = {"pass-through": upstream, "remote": f"{upstream}/v1"}
+        request = {kind: _per_request(kind, place) for kind, place in places.items()}
+        chunk = {kind: _per_chunk(kind, place) for kind, place in places.items()}
+    return _added("the remote engine", "uvicorn + aiohttp", request["remote"], request["pass-through"],
+                  chunk["remote"], chunk["pass-through"])  # fmt: skip
 
 
-def behind_http(tokens: int, repetitions: int) -> None:
+def _added(engine: str, to: str, request: float, bare: float, chunk: float, bare_chunk: float) -> list[Figure]:
+    """Milliseconds of a request, microseconds of a chunk."""
+    more, more_chunk = request - bare, chunk - bare_chunk
+    return [
+        Figure(f"OpenAI API over {engine}: CPU added to a request", f"{more:.3f} ms ({request:.3f})",
+               f"{to} {bare:.3f} ms", "<= 1 ms", more <= 1),
+        Figure("  CPU added to a streamed chunk", f"{more_chunk:.1f} µs ({chunk:.1f})", f"{to} {bare_chunk:.1f} µs",
+               "<= 30 µs", more_chunk <= 30),
+    ]  # fmt: skip
+
+
+def _per_request(kind: str, place: str = "") -> float:
+    return min(cost(kind, REQUESTS, 0, place) for _ in range(3)) / REQUESTS * 1e3
+
+
+def _per_chunk(kind: str, place: str = "") -> float:
+    many = max(40_000 // CHUNKS, 20)  # the clock of /proc ticks every 10 ms
+    costs = [cost(kind, many, CHUNKS, place) - cost(kind, many, 1, place) for _ in range(3)]
+    return min(costs) / (many * (CHUNKS - 1)) * 1e6
+
+
+def _behind_http(tokens: int, repetitions: int) -> Figure:
     """The transformers engine behind HTTP, streaming, against the bare manager of transformers in a process. Each on
     one thread: threads of torch that wait for each other burn CPU, the more the busier the machine is."""
     os.environ["OMP_NUM_THREADS"] = "1"
@@ -225,35 +240,25 @@ def behind_http(tokens: int, repetitions: int) -> None:
             {"model": "model", "prompt": prompt, "max_tokens": tokens, "temperature": 0, "stream": True}
             for prompt in prompts
         ]
-        rates: dict[str, list[float]] = {"bare manager": [], "behind HTTP": []}
+        alone, behind = [], []
         with server("engine", str(folder)) as (pid, url):
             bare()
             asyncio.run(ask_all(url, bodies, "completions"))
             for _ in range(repetitions):
-                rates["bare manager"].append(rated(bare)[0])
+                alone.append(rated(bare)[0])
                 before = cpu_seconds(pid)
                 asyncio.run(ask_all(url, bodies * 2, "completions"))
-                rates["behind HTTP"].append(2 * AT_ONCE * tokens / (cpu_seconds(pid) - before))
-        reference = statistics.median(rates["bare manager"])
-        for name, values in rates.items():
-            value = statistics.median(values)
-            print(f"{name:24}{value:10.0f} tokens per CPU second, {value / reference:.2f} of bare")
+                behind.append(2 * AT_ONCE * tokens / (cpu_seconds(pid) - before))
+    reference, ours = statistics.median(alone), statistics.median(behind)
+    return Figure("OpenAI API over the torch engine: tokens per CPU second", f"{ours / reference:.2f}x ({ours:.0f})",
+                  f"bare manager {reference:.0f}", ">= 0.85x", ours / reference >= 0.85)  # fmt: skip
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--requests", type=int, default=4000, metavar="N")
-    parser.add_argument("--chunks", type=int, default=200, metavar="N")
-    parser.add_argument("--engine", action="store_true")
-    parser.add_argument("--serve", nargs=3, metavar=("KIND", "PORT_FILE", "FOLDER"), help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.serve:
-        serve(arguments.serve[0], Path(arguments.serve[1]), arguments.serve[2])
-        return 0
-    overhead(arguments.requests, arguments.chunks)
-    in_between(arguments.requests, arguments.chunks)
-    if arguments.engine:
-        behind_http(64, 3)
+    parser.add_argument("--serve", nargs=3, metavar=("KIND", "PORT_FILE", "FOLDER"), required=True)
+    kind, port_file, folder = parser.parse_args().serve
+    serve(kind, Path(port_file), folder)
     return 0
 
 

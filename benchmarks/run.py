@@ -23,6 +23,7 @@ from benchmarks.in_process import in_process
 from benchmarks.llm_batch import llm_batch
 from benchmarks.million import million
 from benchmarks.model import model
+from benchmarks.openai_bench import openai
 from benchmarks.pull_bench import pull
 from benchmarks.python_batch import evaluation, python_batch
 from benchmarks.ray_bench import ray_batch
@@ -46,6 +47,7 @@ PARTS: tuple[Callable[[Bench], list[Figure]], ...] = (
     ray_batch,
     faults,
     registry,
+    openai,
     scoring,
     pull,
     gateway,
