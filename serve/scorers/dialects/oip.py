@@ -128,10 +128,22 @@ def _of_list(data: Any, name: str, kind: str, shape: tuple[int, ...]) -> np.ndar
     if not isinstance(data, list):
         raise InputError(f"The tensor '{name}' has no data.")
     try:
-        array = np.array(data, dtype=TYPES[kind])
+        array = _exactly(data, kind)
     except (ValueError, TypeError, OverflowError) as error:
         raise InputError(f"The data of the tensor '{name}' are not {kind}: {error}") from error
     return _shaped(array, name, shape)
+
+
+def _exactly(data: list[Any], kind: str) -> np.ndarray:
+    """numpy alone would make 1 of 1.5, and true of "no"."""
+    wanted = np.dtype(TYPES[kind])
+    if wanted.kind in "fO":
+        return np.array(data, dtype=wanted)
+    found = np.array(data)
+    array = found if found.dtype == wanted else np.array(data, dtype=wanted)
+    if array is not found and not np.array_equal(array, found):
+        raise ValueError("some of them are others")
+    return array
 
 
 def _of_bytes(data: bytes, name: str, kind: str, shape: tuple[int, ...]) -> np.ndarray:

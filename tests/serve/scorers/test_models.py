@@ -130,6 +130,21 @@ def test_the_open_inference_protocol(blue):
         ("/v2/models/iris/infer", {"inputs": [{"name": "x", "datatype": "FP7", "shape": [1]}]}, "datatype 'FP7'"),
         (
             "/v2/models/iris/infer",
+            {"inputs": [{"name": "x", "datatype": "INT64", "shape": [1, 4], "data": [1.5, 1, 1, 1]}]},
+            "are not INT64",
+        ),
+        (
+            "/v2/models/iris/infer",
+            {"inputs": [{"name": "x", "datatype": "INT8", "shape": [1, 4], "data": [300, 1, 1, 1]}]},
+            "are not INT8",
+        ),
+        (
+            "/v2/models/iris/infer",
+            {"inputs": [{"name": "x", "datatype": "BOOL", "shape": [1, 4], "data": ["no", 1, 1, 1]}]},
+            "are not BOOL",
+        ),
+        (
+            "/v2/models/iris/infer",
             {"inputs": [{"name": "x", "datatype": "FP32", "shape": [3, 3], "data": [1]}]},
             "has 1",
         ),
