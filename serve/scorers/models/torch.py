@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 import zipfile
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,8 @@ def load(loading: Loading) -> Model:
     import torch
 
     path = loading.path
+    if _is_cut_off(path):
+        raise LoadError(f"{path.name} cannot be loaded: its end is missing.", hint="is it whole?")
     if path.suffix == ".pt2":
         # Its weights may be pickles, and the sizes in its graph are texts that Python evaluates.
         loading.unpickles("an exported program of torch")
@@ -49,6 +52,14 @@ def _is_script(loading: Loading) -> bool:
         return False
     with zipfile.ZipFile(loading.path) as archive:
         return any(name.endswith("constants.pkl") for name in archive.namelist())
+
+
+def _is_cut_off(path: Path) -> bool:
+    """Whether it begins as an archive of torch and does not end as one. As a pickle it would be of no use, either."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(4) == b"PK\x03\x04" and not zipfile.is_zipfile(path)
 
 
 def _instance(loading: Loading) -> Any:

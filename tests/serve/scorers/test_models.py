@@ -308,6 +308,17 @@ def test_weights_of_a_class_in_the_code_of_the_deployment(tmp_path):
         assert post(found, "/score", {"input_data": [[1, 2, 3, 4.0]]}).json() == [[10.0, 10.0]]
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_half_a_torchscript_is_not_taken_for_a_pickle(tmp_path):
+    torch = pytest.importorskip("torch")
+    path = tmp_path / "model.pt"
+    torch.jit.save(torch.jit.trace(torch.nn.Linear(4, 1), torch.ones(1, 4)), path)
+    path.write_bytes(path.read_bytes()[:-200])
+    with worker(tmp_path / "w", Spec(MODEL, model_path=path), ready=False) as found:
+        assert found.process.wait(60) == NOT_LOADED
+        assert "its end is missing" in found.log and "allow_pickle" not in found.log
+
+
 def test_onnx_by_the_names_of_its_graph(iris, tmp_path):
     convert = pytest.importorskip("skl2onnx")
     pytest.importorskip("onnxruntime")
