@@ -31,7 +31,7 @@ def pack(folder: Path) -> bytes:
         size = sum(path.stat().st_size for path in files)
         if size > MOST:
             raise UserErrorException(
-                f"The flow's folder holds {size / 2**20:,.0f} MiB, which is too much to send to the nodes.",
+                f"The folder holds {size / 2**20:,.0f} MiB, which is too much to send to the nodes.",
                 location=str(folder),
                 hint="leave out what it does not need: .amlignore, one pattern a line",
             )
@@ -48,7 +48,7 @@ def unpack(data: bytes, target: Path) -> None:
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         for name in archive.namelist():
             if not (root / name).resolve().is_relative_to(root):
-                raise UserErrorException(f"The archive of the flow holds {name!r}, which points outside its folder.")
+                raise UserErrorException(f"The archive holds {name!r}, which points outside its folder.")
         archive.extractall(root)
 
 

@@ -85,7 +85,7 @@ class _Gateway:
     def _connect(self, address: str, cpus: int, archive: bytes | None) -> None:
         try:
             self._ray = ray = import_module("ray")  # the one place that loads it
-            _join(ray, address, cpus, self._folder)
+            join(ray, address, cpus, self._folder)
             self._archive = None if archive is None else ray.put(archive)
             self._actor = ray.remote(num_cpus=1, max_restarts=0, max_task_retries=0)(NodeWorker)
             self._send("connected", int(ray.cluster_resources().get("CPU", 0)))
@@ -144,7 +144,7 @@ class _Gateway:
             self._ray.shutdown()
 
 
-def _join(ray: Any, address: str, cpus: int, folder: Path) -> None:
+def join(ray: Any, address: str, cpus: int, folder: Path) -> None:
     """Join the cluster at ``address``, or start one of our own with at least ``cpus`` processors."""
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
     if address != LOCAL:

@@ -144,7 +144,7 @@ class Link:
             case ("connected", cpus):
                 self._connected.set_result(cpus)
             case ("refused", text):
-                self._connected.set_exception(_refused(self._address, text))
+                self._connected.set_exception(refused(self._address, text))
             case ("started" | "exchanged" | "stopped", number, answer) if number in self._answers:
                 self._answers[number].set_result(answer)
             case ("lost", number, text) if number in self._answers:
@@ -156,7 +156,8 @@ class Link:
         return UserErrorException(f"The connection to the Ray cluster ended.{f' Ray wrote: {last}' if last else ''}")
 
 
-def _refused(address: str, text: str) -> UserErrorException:
+def refused(address: str, text: str) -> UserErrorException:
+    """What to say of a cluster that could not be joined: ``text`` is what Ray says."""
     if "No module named 'ray'" in text:
         return UserErrorException("Ray is not installed.", hint="pip install 'promptflow[ray]'")
     hint = ""

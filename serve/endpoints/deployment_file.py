@@ -21,6 +21,7 @@ from serve.endpoints.fields import Fields, Findings
 from serve.endpoints.names import check_deployment_name, check_endpoint_name
 from serve.endpoints.settings_file import read_collector, read_probe, read_request, read_scale
 from serve.endpoints.spec import FLOW, LLM, MODEL, SCRIPT, Spec
+from serve.placement.place import place_of
 
 # What only the cloud has: kept, and without effect.
 RECORDED = (
@@ -104,6 +105,7 @@ def read_deployment(data: Mapping[str, Any], folder: Path, marks: Marks | None =
         recorded=fields.keep(*RECORDED),
         **scale,
     )
+    fields.read("instance_type", None, place_of)
     description, tags, properties = fields.text("description"), fields.texts("tags"), fields.texts("properties")
     request = read_request(fields)
     fields.keep(*PRINTED)

@@ -1,17 +1,18 @@
-"""An instance as the gateway sees it: a socket, and how many requests are in its hands."""
+"""An instance as the gateway sees it: where it listens, and how many requests are in its hands."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from serve.gateway.wire import Connection, LostError, connect
+from serve.gateway.wire import Address, Connection, LostError, connect
 
 
 class Instance:
     """``limit`` is how many requests it takes at once. Only a ``ready`` one gets any."""
 
-    def __init__(self, id: str, socket: str, limit: int = 1) -> None:
-        self.id, self.socket, self.limit = id, socket, limit
+    def __init__(self, id: str, socket: str | Address, limit: int = 1) -> None:
+        self.id, self.limit = id, limit
+        self.socket: str | Address = socket
         self.ready = False
         self.in_flight = 0
         self.timeouts = 0  # in a row: one that only ever times out hangs

@@ -6,10 +6,14 @@ aiohttp's client took more CPU per request than all the rest of the gateway toge
 from __future__ import annotations
 
 import asyncio
+import socket
+from dataclasses import dataclass, field
 from typing import Any
 
 import httptools
 
+CONNECT_SECONDS = 5.0  # to a machine; one that lost its power does not refuse
+UNHEARD_MS = 5000  # that what was sent there may stay without an acknowledgement
 HIGH_WATER = 256 * 1024  # bytes of an answer that wait here before the instance is asked to pause
 
 Headers = list[tuple[bytes, bytes]]
@@ -23,10 +27,23 @@ class LostError(ConnectionError):
         self.begun, self.sent = begun, sent
 
 
-class Connection(asyncio.Protocol):
-    """One connection to an instance. :meth:`ask`, then :meth:`read` until it gives nothing more."""
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Of an instance on another machine, and the key that it wants to see."""
 
-    def __init__(self) -> None:
+    host: str
+    port: int
+    key: str = field(repr=False)
+
+
+class Connection(asyncio.Protocol):
+    """One connection to an instance. :meth:`ask`, then :meth:`read` until it gives nothing more.
+
+    ``shown`` is a line that goes into the head of every request: the key, where one is wanted.
+    """
+
+    def __init__(self, shown: bytes = b"") -> None:
+        self._shown = shown
         self.status = 0
         self.headers: Headers = []
         self.closed = False
@@ -65,6 +82,8 @@ class Connection(asyncio.Protocol):
         self._parser = httptools.HttpResponseParser(self)
         if self.closed:
             raise LostError(begun=False)
+        if self._shown:
+            head = head.replace(b"\r\n", self._shown, 1)
         self._transport.write(head + body)
 
     async def write(self, data: bytes) -> None:
@@ -118,6 +137,9 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: Any) -> None:
         self._transport = transport
+        if self._shown and hasattr(socket, "TCP_USER_TIMEOUT"):
+            own = transport.get_extra_info("socket")
+            own.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNHEARD_MS)
 
     def data_received(self, data: bytes) -> None:
         if self._parser is None or self._complete:
@@ -168,10 +190,16 @@ class Connection(asyncio.Protocol):
             self._complete = True
 
 
-async def connect(path: str) -> Connection:
-    """A connection to the socket ``path``; LostError if nobody listens there."""
+async def connect(place: str | Address) -> Connection:
+    """A connection to a socket by its path, or to another machine; LostError if nobody listens there."""
+    loop = asyncio.get_running_loop()
     try:
-        _, connection = await asyncio.get_running_loop().create_unix_connection(Connection, path)
-    except OSError:
+        if isinstance(place, str):
+            _, connection = await loop.create_unix_connection(Connection, place)
+            return connection
+        shown = f"\r\nauthorization: Bearer {place.key}\r\n".encode()
+        async with asyncio.timeout(CONNECT_SECONDS):
+            _, connection = await loop.create_connection(lambda: Connection(shown), place.host, place.port)
+            return connection
+    except OSError:  # TimeoutError, too
         raise LostError(begun=False, sent=False) from None
-    return connection

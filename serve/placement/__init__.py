@@ -1,1 +1,1 @@
-"""Instances elsewhere than beside the gateway: as folders for containers and Kubernetes."""
+"""Instances elsewhere than beside the gateway: on Ray nodes, and as folders for containers and Kubernetes."""

@@ -15,6 +15,7 @@ from typing import Any
 
 from promptflow.exceptions import PromptflowException
 from promptflow.serving.export.container import PORT
+from promptflow.workspace.atomic import write_whole
 from promptflow.workspace.http_server import listen
 from serve.placement.folder import DEPLOYMENT, read_folder
 from serve.placement.key import Guarded, take_key
@@ -38,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         app = application(spec, deployment)
         make_room(spec.code)
         app.prepare()
-        open_port = functools.partial(_listen, args.host, args.port)
+        open_port = functools.partial(_listen, args.host, args.port, args.announce)
         asyncio.run(serve(app, open_port, functools.partial(_guarded, key), KEEP_ALIVE))
     except PromptflowException as error:
         print(f"error: {error}{f' ({error.hint})' if error.hint else ''}", file=sys.stderr, flush=True)
@@ -50,9 +51,11 @@ def _guarded(key: str, app: Application) -> Any:
     return Guarded(app, key)
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def _listen(host: str, port: int, announce: Path | None) -> socket.socket:
     """Says where it listens; whoever reads it finds the application ready."""
     listener = listen(host, port)
+    if announce is not None:
+        write_whole(announce, str(listener.getsockname()[1]).encode(), mode=0o600)
     shown = f"[{host}]" if ":" in host else host
     print(f"http://{shown}:{listener.getsockname()[1]}", file=sys.stderr, flush=True)
     return listener
@@ -64,6 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     result.add_argument("--host", default=os.environ.get("PF_SERVING_HOST") or "127.0.0.1", help="where to listen")
     port = int(os.environ.get("PF_SERVING_PORT") or PORT)
     result.add_argument("--port", type=int, default=port, help="0: any that is free")
+    result.add_argument("--announce", type=Path, metavar="FILE", help="a file to write the port to")
     return result
 
 

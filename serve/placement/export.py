@@ -8,31 +8,29 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from promptflow.connections.store import ConnectionStore
 from promptflow.exceptions import NotSupported, UserErrorException, ValidationException
 from promptflow.serving.export import manifests
-from promptflow.serving.export.build import definition_of, make_room
-from promptflow.serving.export.connections import secrets_of, used_connections, write_connections
+from promptflow.serving.export.build import make_room
+from promptflow.serving.export.connections import secrets_of
 from promptflow.serving.export.container import IGNORED, Recipe, dockerfile, settings
-from promptflow.serving.export.flow_copy import copy_code, refuse_secrets
+from promptflow.serving.export.flow_copy import refuse_secrets
 from promptflow.serving.export.lock import Lock
 from promptflow.serving.export.wheel import is_from_an_index, write_wheel
 from promptflow.tape.request import is_secret_name
 from promptflow.workspace import Workspace
 from promptflow.workspace.yamlfile import dump_yaml
 from serve.endpoints.records import Deployment
-from serve.endpoints.spec import FLOW, LLM, EnvironmentSpec, Spec
+from serve.endpoints.spec import LLM, EnvironmentSpec, Spec
 from serve.endpoints.store import EndpointStore
 from serve.endpoints.variables import referring
-from serve.offers import Offers
-from serve.placement.folder import ADAPTERS, CODE, CONNECTIONS, DEPLOYMENT, MODEL, SPEC
+from serve.placement.files import copy_files, has_model
+from serve.placement.folder import ADAPTERS, CODE, CONNECTIONS, MODEL, SPEC
 from serve.placement.key import ALIVE, KEY
 from serve.placement.packages import lock_of, system_packages
 from serve.placement.pods import pods_of
 from serve.placement.readme import readme
-from serve.scorers.kinds import ENDPOINT
 
 FORMATS = ("docker", "kubernetes", "kserve")
 START = """\
@@ -106,8 +104,7 @@ def _check(order: Order) -> None:
     engine = str(order.spec.options.get("engine") or "")
     if order.spec.kind == LLM and engine in _NOT_MOVED:
         raise NotSupported(f"A deployment with the engine '{engine}' cannot be exported.", hint=_NOT_MOVED[engine])
-    has_model = order.spec.model_path is not None and order.spec.kind != FLOW and not _comes_along(order.spec)
-    if order.claim and (order.format == "docker" or not has_model):
+    if order.claim and (order.format == "docker" or not has_model(order.spec)):
         raise ValidationException(
             "--model-claim is for manifests, and for deployments with a model.", hint="leave it out"
         )
@@ -115,7 +112,12 @@ def _check(order: Order) -> None:
 
 def _write(folder: Path, order: Order, workspace: Workspace) -> Exported:
     exported = Exported(folder)
-    spec, connections = _files(folder, order, workspace, exported)
+    copied = copy_files(folder, order.deployment, workspace, with_model=not order.claim)
+    exported.left_out = copied.left_out
+    variables = _variables(copied.spec.variables, exported)
+    spec = replace(copied.spec, variables=variables, environment=EnvironmentSpec(), memory_limit=0)
+    if order.spec.collector is not None:
+        exported.notes.append("data_collector is not part of it: the gateway of this workspace collects")
     lock, notes = lock_of(order.spec, workspace)
     _refuse_credentials(lock)
     exported.notes += notes
@@ -125,7 +127,7 @@ def _write(folder: Path, order: Order, workspace: Workspace) -> Exported:
         write_wheel(folder / "wheels")
     recipe = Recipe(
         name=order.name,
-        variables=(KEY, *referring(spec.variables), *connections),
+        variables=(KEY, *referring(spec.variables), *copied.secrets()),
         has_wheels=wheels,
         system=system_packages(lock),
         folders=tuple(name for name in (MODEL, ADAPTERS, CODE, CONNECTIONS) if (folder / name).is_dir()),
@@ -153,70 +155,14 @@ def _write(folder: Path, order: Order, workspace: Workspace) -> Exported:
     return exported
 
 
-def _files(folder: Path, order: Order, workspace: Workspace, exported: Exported) -> tuple[Spec, list[str]]:
-    """Copy code, model and connections; the spec that names the copies, and the variables of the connections."""
-    spec, variables = order.spec, list[str]()
-    code, model = None, None
-    if spec.code is not None:
-        code = Path(CODE)
-        exported.left_out = copy_code(spec.code, folder / CODE)
-    if spec.kind == FLOW and spec.code is not None:
-        file = spec.code / spec.scoring_script
-        used = used_connections(file, definition_of(file), workspace, None)
-        variables = write_connections(used, folder / CONNECTIONS)
-    elif spec.model_path is not None and not _comes_along(spec):
-        model = Path(MODEL) / spec.model_path.name
-        if not order.claim:
-            _copy(spec.model_path, folder / model)
-    if spec.collector is not None:
-        exported.notes.append("data_collector is not part of it: the gateway of this workspace collects")
-    moved = replace(
-        spec,
-        code=code,
-        model_path=model,
-        environment=EnvironmentSpec(),
-        variables=_variables(order.deployment, exported),
-        options=_options(spec, folder, workspace),
-        collector=None,
-        assets=(),
-        recorded={},
-    )
-    return moved, variables
-
-
-def _comes_along(spec: Spec) -> bool:
-    """Whether the model is part of this package."""
-    return spec.kind == LLM and spec.model.startswith("builtin/")
-
-
-def _variables(deployment: Deployment, exported: Exported) -> dict[str, str]:
+def _variables(variables: Mapping[str, str], exported: Exported) -> dict[str, str]:
     """With references for values that look like secrets, to be given where it runs."""
-    found = {ENDPOINT: deployment.endpoint, DEPLOYMENT: deployment.name}
-    for name, value in deployment.spec.variables.items():
-        hidden = is_secret_name(name) and name not in referring(deployment.spec.variables)
-        found[name] = f"${{secret.{name}}}" if hidden else value
-        if hidden:
+    found = dict(variables)
+    for name in variables:
+        if is_secret_name(name) and name not in referring(variables):
+            found[name] = f"${{secret.{name}}}"
             exported.notes.append(f"the value of {name} is taken for a secret: it is not part of it")
     return found
-
-
-def _options(spec: Spec, folder: Path, workspace: Workspace) -> dict[str, Any]:
-    adapters = spec.options.get("adapters")
-    if not adapters:
-        return dict(spec.options)
-    offers, moved = Offers(lambda: workspace), {}
-    for number, (name, source) in enumerate(adapters.items()):
-        moved[name] = f"{ADAPTERS}/{number}"
-        _copy(offers.adapter(source).folder, folder / ADAPTERS / str(number))
-    return {**spec.options, "adapters": moved}
-
-
-def _copy(source: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if source.is_dir():
-        shutil.copytree(source, target)
-    else:
-        shutil.copy2(source, target)
 
 
 def _manifests(recipe: Recipe, order: Order) -> Mapping[str, str]:

@@ -13,7 +13,6 @@ from serve.endpoints.spec import FLOW, LLM, MODEL, Spec
 from serve.engines import WORDS
 from serve.engines.kinds import kind_of as engine_for
 from serve.environments.build import Environments, packages_of, site_packages
-from serve.scorers.models import kind_of, the_file
 
 # What loads a model of a kind; those that are not installed are not needed by it.
 MODULES = {
@@ -49,6 +48,8 @@ def _lines(spec: Spec) -> list[str]:
     lines = imported(spec.code) if spec.code is not None else []
     if spec.kind != MODEL or spec.model_path is None:
         return lines
+    from serve.scorers.models import kind_of, the_file  # these have numpy, which other kinds do without
+
     found = the_file(spec.model_path)
     lines += owners_of(MODULES.get(str(spec.options.get("flavor") or kind_of(found)), ()))
     listed = found / "requirements.txt" if found.is_dir() else None

@@ -21,7 +21,8 @@ from serve.endpoints.spec import Probe, Spec
 from serve.endpoints.variables import plain
 from serve.gateway.heads import request_head
 from serve.gateway.instance import Instance
-from serve.gateway.wire import LostError, connect
+from serve.gateway.wire import Address, LostError, connect
+from serve.placement.place import LOST
 from serve.supervisor.decide import Phase
 from serve.supervisor.places import open_log
 
@@ -39,7 +40,9 @@ _MAKERS = ThreadPoolExecutor(4, thread_name_prefix="environment")  # pip takes m
 @dataclass(frozen=True)
 class Launch:
     """What a process is started with. ``program`` goes after the interpreter, which ``interpreter`` makes first if it
-    has to: it blocks, and is given who is to be told what it does. ``secrets`` are variables that are in no file."""
+    has to: it blocks, and is given who is to be told what it does. ``secrets`` are variables that are in no file.
+    With ``elsewhere`` the process stands for one on another machine, and what it writes in the place of the socket says
+    where that is."""
 
     interpreter: Callable[[Callable[[str], None]], Path]
     secrets: Callable[[], Mapping[str, str]]
@@ -49,6 +52,7 @@ class Launch:
     socket: Path
     log: Path
     environ: Mapping[str, str]
+    elsewhere: bool = False
 
 
 class Child:
@@ -76,6 +80,11 @@ class Child:
     @property
     def draining(self) -> bool:
         return self.phase is Phase.DRAINING
+
+    @property
+    def lost(self) -> bool:
+        """Whether its machine is gone: nothing that it did itself."""
+        return self.launch.elsewhere and self.exit_code == LOST
 
     def drain(self) -> None:
         """Take no more requests; end when those in its hands are answered."""
@@ -169,7 +178,7 @@ class Child:
                 os.kill(pid, signal.SIGKILL)
         self.exit_code = await process.wait()
         if not self._told_to_end and not self.fault:
-            self.fault = _ended_with(self.exit_code)
+            self.fault = "was lost with its node" if self.lost else _ended_with(self.exit_code)
 
     async def _watch(self) -> None:
         """Until it is ready, then for as long as it is well, then until it is drained. Returns when it is to end."""
@@ -184,7 +193,7 @@ class Child:
         probe = self.launch.spec.readiness
         limit = probe.initial_delay + probe.period * probe.failure
         while self.phase is Phase.STARTING:
-            if self.launch.socket.exists() and await self._answers(READY, probe):
+            if self._listens() and await self._answers(READY, probe):
                 self._set_ready(True)
                 return True
             if time.monotonic() - self.started > limit:
@@ -192,6 +201,14 @@ class Child:
                 return False
             await asyncio.sleep(FAST_POLL)
         return False
+
+    def _listens(self) -> bool:
+        """Whether it can be asked how it is."""
+        if not self.launch.socket.exists():
+            return False
+        if self.launch.elsewhere:
+            self.instance.socket = Address(**json.loads(self.launch.socket.read_bytes()))
+        return True
 
     async def _stay_well(self) -> None:
         spec = self.launch.spec
@@ -244,7 +261,7 @@ class Child:
         connection = None
         try:
             async with asyncio.timeout(probe.timeout):
-                connection = await connect(str(self.launch.socket))
+                connection = await connect(self.instance.socket)
                 connection.ask(request_head("GET", path, b"", [], 0, b"probe"))
                 await connection.head()
                 # An application without a page at / is as alive as one with: only /ready is for us alone.

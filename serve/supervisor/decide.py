@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from serve.endpoints.spec import Spec
+from serve.placement.place import place_of
 
 STEADY = 30.0  # seconds for which less load must last before instances go
 SURGE = 1  # instances above the wanted number while new ones take over from old ones
@@ -55,6 +56,9 @@ def generation_of(spec: Spec) -> str:
     inside = {name: value for name, value in spec.to_json().items() if name not in _OUTSIDE}
     inside["concurrency"] = spec.request.concurrency
     inside["timeout"] = spec.request.timeout
+    place = str(spec.recorded.get("instance_type", ""))
+    if place_of(place) is not None:
+        inside["place"] = place
     return hashlib.sha256(json.dumps(inside, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 

@@ -14,11 +14,12 @@ from typing import Any
 
 from promptflow.workspace import Workspace
 from serve.endpoints.records import Deployment
-from serve.endpoints.spec import FLOW, LLM, Spec
-from serve.endpoints.variables import looked_up
+from serve.endpoints.spec import FLOW, LLM, EnvironmentSpec, Spec
+from serve.endpoints.variables import looked_up, referring
 from serve.environments.build import Environments
 from serve.gateway.figures import Figures
 from serve.gateway.lane import Lane
+from serve.placement.place import place_of
 from serve.supervisor import memory
 from serve.supervisor.child import Child, Launch
 from serve.supervisor.decide import (
@@ -181,16 +182,20 @@ class Fleet:
     def _launch(self, slot: int) -> Launch:
         number, deployment = self.numbers(), self.deployment
         spec_file, socket = self.places.spec(number), self.places.socket(number)
+        place = deployment.spec.recorded.get("instance_type")
+        elsewhere = place_of(place) is not None
         program = [
-            "-P", "-m", "serve.supervisor.start", str(self.lifeline), "serve.scorers",
+            "-P", "-m", "serve.supervisor.start", str(self.lifeline),
+            "serve.placement.ray_instance" if elsewhere else "serve.scorers",
             "--spec", str(spec_file), "--socket", str(socket), "--deployment", deployment.name,
         ]  # fmt: skip
+        if elsewhere:  # its environment is made there
+            program += ["--place", str(place), "--given", *referring(self.spec.variables)]
         log = self.places.log(deployment.endpoint, deployment.name, slot)
-        make = functools.partial(self.environments.make, self.spec.environment)
+        make = functools.partial(self.environments.make, EnvironmentSpec() if elsewhere else self.spec.environment)
         secrets = functools.partial(looked_up, self.spec.variables, Workspace.open(self.places.home))
-        return Launch(
-            make, secrets, program, self.spec, spec_file, socket, log, _environ(deployment, self.places, slot)
-        )
+        environ = _environ(deployment, self.places, slot)
+        return Launch(make, secrets, program, self.spec, spec_file, socket, log, environ, elsewhere)
 
     def _bury(self) -> None:
         """Take note of those that have ended."""
@@ -209,7 +214,8 @@ class Fleet:
         if child.generation != self.generation:
             return
         now, failures = time.monotonic(), self.failures
-        if child.was_ready and child.exit_code in KILLED and "by SIG" in child.fault:
+        from_outside = child.lost or (child.exit_code in KILLED and "by SIG" in child.fault)
+        if child.was_ready and from_outside:
             failures.killed.append(now)
             while failures.killed[0] < now - 60:
                 failures.killed.popleft()
@@ -226,7 +232,8 @@ class Fleet:
         limit = self.spec.memory_limit
         for child in self.children:
             keep_small(child.launch.log)
-            if limit and child.pid and not child.fault and memory.used(child.pid) > limit:
+            here = child.pid and not child.launch.elsewhere
+            if limit and here and not child.fault and memory.used(child.pid) > limit:
                 child.give_up(f"used more than its limit of {limit} bytes of memory")
 
     def _tell_lane(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
@@ -29,6 +30,8 @@ from serve.endpoints.deployment_file import read_deployment
 from serve.endpoints.records import Endpoint
 from serve.endpoints.resolve import resolve
 from serve.endpoints.store import EndpointStore
+from serve.gateway.heads import request_head
+from serve.gateway.wire import Address, LostError, connect
 from serve.placement.folder import SPEC
 from serve.placement.key import KEY
 from tests.promptflow.flowkit import write
@@ -166,6 +169,28 @@ def test_only_those_with_the_key_are_answered(project: Path, home: Path, tmp_pat
             refused = client.post("/score", json={"data": [1]}, headers=headers)
             assert (refused.status_code, refused.json()["error"]["code"]) == (401, "Unauthorized")
         assert client.get("/swagger.json").status_code == 401
+
+
+def test_the_gateway_shows_the_key_to_an_instance_on_a_network(project: Path, home: Path, tmp_path: Path) -> None:
+    deploy(project, home)
+    assert export(tmp_path / "out") == 0
+
+    async def status(place: Address) -> int:
+        connection = await connect(place)
+        ask = request_head("POST", b"/score", b"", [(b"authorization", b"Bearer of-the-client")], 13, b"id")
+        connection.ask(ask, b'{"data": [1]}')
+        await connection.head()
+        connection.close()
+        return connection.status
+
+    command = [sys.executable, "-m", "serve.placement", str(tmp_path / "out")]
+    with started(command, tmp_path, **{KEY: OWN_KEY, "BACKEND_KEY": "given"}) as client:
+        host, port = str(client.base_url.host), int(client.base_url.port or 0)
+        assert asyncio.run(status(Address(host, port, OWN_KEY))) == 200
+        assert asyncio.run(status(Address(host, port, "another"))) == 401
+    with pytest.raises(LostError):
+        asyncio.run(status(Address(host, port, OWN_KEY)))
+    assert OWN_KEY not in repr(Address(host, port, OWN_KEY))
 
 
 @pytest.mark.parametrize(
