@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,7 +10,7 @@ from typing import Any
 
 from serve.batch.rows import Rows, RowsError, to_rows
 from serve.scorers.base import LoadError
-from serve.scorers.script import failed
+from serve.scorers.user_code import failed, guarded, imported
 
 
 @dataclass(frozen=True)
@@ -55,14 +53,14 @@ class ScriptDriver(Driver):
         self._shutdown: Callable[[], Any] | None = None
 
     def load(self) -> None:
-        module = _import(self._file)
+        module = imported(self._file)
         run = getattr(module, "run", None)
         if not callable(run):
             raise LoadError(f"{self._file.name} has no function 'run'.", hint="def run(mini_batch): ...")
         self._run, self._shutdown = run, getattr(module, "shutdown", None)
         init = getattr(module, "init", None)
         if init is not None:
-            _guarded(init, f"init() of {self._file.name}")
+            guarded(init, f"init() of {self._file.name}")
 
     def run(self, batch: MiniBatch) -> Rows:
         given = batch.table if batch.table is not None else [str(file) for file in batch.files]
@@ -81,24 +79,3 @@ class ScriptDriver(Driver):
                 self._shutdown()
             except BaseException as error:
                 raise failed(error, "shutdown()") from error
-
-
-def _import(file: Path) -> Any:
-    if not file.is_file():
-        raise LoadError(f"There is no {file.name} in {file.parent}.", hint="code_configuration: {code, scoring_script}")
-    spec = importlib.util.spec_from_file_location(file.stem, file)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[file.stem] = module  # pickles name classes of it
-    _guarded(lambda: spec.loader.exec_module(module), file.name)  # type: ignore[union-attr]
-    return module
-
-
-def _guarded(call: Callable[[], Any], what: str) -> None:
-    try:
-        call()
-    except BaseException as error:
-        told = failed(error, what)
-        print(told.traceback, file=sys.stderr, flush=True)
-        hint = f"add '{error.name}' to the conda_file" if isinstance(error, ModuleNotFoundError) else ""
-        raise LoadError(str(told), hint=hint) from error

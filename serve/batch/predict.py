@@ -19,7 +19,7 @@ from serve.scorers.base import InputError, ModelError
 from serve.scorers.inputs import Inputs, Table
 from serve.scorers.models import open_model
 from serve.scorers.models.base import Loading, Model
-from serve.scorers.script import failed
+from serve.scorers.user_code import failed
 
 
 class ModelDriver(Driver):

@@ -13,8 +13,8 @@ from serve.scorers.dialects import azure, kserve, mlflow, oip
 from serve.scorers.inputs import Inputs
 from serve.scorers.models import open_model
 from serve.scorers.models.base import Field, Loading, Model, named
-from serve.scorers.script import failed
 from serve.scorers.swagger import swagger
+from serve.scorers.user_code import failed
 
 _V2 = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?(/infer|/ready)?")
 _V1 = re.compile(r"/v1/models/([^/:]+)(:predict)?")

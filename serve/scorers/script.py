@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import sys
@@ -14,8 +13,8 @@ from urllib.parse import parse_qsl
 
 from serve.scorers.answers import to_json
 from serve.scorers.base import Answer, Call, InputError, LoadError, ModelError, NotThereError, Scorer
-from serve.scorers.lacking import lacking
 from serve.scorers.swagger import swagger
+from serve.scorers.user_code import failed, guarded, imported
 
 SHIMS = Path(__file__).parent / "shims"
 RAW = "__azureml_rawhttp__"  # what the decorator of the shim leaves on a function
@@ -30,7 +29,7 @@ class ScriptScorer(Scorer):
         self._answer: Callable[[Call], Any] = self._of_text
 
     def load(self) -> None:
-        module = _import(self._file)
+        module = imported(self._file)
         run = getattr(module, "run", None)
         if not callable(run):
             raise LoadError(f"{self._file.name} has no function 'run'.", hint="def run(data): ...")
@@ -41,7 +40,7 @@ class ScriptScorer(Scorer):
             self._answer = self._of_request
         init = getattr(module, "init", None)
         if init is not None:
-            _guarded(init, f"init() of {self._file.name}")
+            guarded(init, f"init() of {self._file.name}")
 
     def answer(self, call: Call) -> Answer:
         if call.path != "/score":
@@ -107,41 +106,6 @@ class ScriptScorer(Scorer):
             headers.pop("content-length", None)
             return Answer(value.get_data(), int(value.status_code), media, headers)
         return Answer(to_json(value))
-
-
-def failed(error: BaseException, what: str) -> ModelError:
-    """The error of a request whose code raised ``error``; where is told by the last line of the user's own code."""
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if Path(frame.filename).is_relative_to(Path.cwd())]
-    where = f" at {Path(own[-1].filename).name}:{own[-1].lineno}" if own else ""
-    text = "".join(traceback.format_exception(error))
-    return ModelError(f"{what} raised {type(error).__name__}{where}: {error}", text)
-
-
-def _import(file: Path) -> Any:
-    if not file.is_file():
-        raise LoadError(f"There is no {file.name} in {file.parent}.", hint="code_configuration: {code, scoring_script}")
-    spec = importlib.util.spec_from_file_location(file.stem, file)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[file.stem] = module  # pickles name classes of it
-    _guarded(lambda: spec.loader.exec_module(module), file.name)  # type: ignore[union-attr]
-    return module
-
-
-def _guarded(call: Callable[[], Any], what: str) -> None:
-    try:
-        call()
-    except BaseException as error:
-        told = failed(error, what)
-        print(told.traceback, file=sys.stderr, flush=True)
-        raise LoadError(str(told), hint=_remedy(error)) from error
-
-
-def _remedy(error: BaseException) -> str:
-    if isinstance(error, ModuleNotFoundError):
-        return lacking(str(error.name))
-    return ""
 
 
 def _is_decorated(run: Callable[..., Any]) -> bool:
