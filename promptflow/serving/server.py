@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-import signal
 import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import uvicorn
 
 from promptflow.exceptions import UserErrorException
+from promptflow.workspace.http_server import HttpServer
 
 BACKLOG = 2048
 KEEP_ALIVE_SECONDS = 75  # longer than most clients and proxies keep a connection that they do not use
@@ -65,8 +64,8 @@ def url_of(listener: socket.socket) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
-class Server(uvicorn.Server):
-    """Says when it is ready, and ends a stop by signal as a normal end."""
+class Server(HttpServer):
+    """Says at a signal what it waits for, and at a second one waits no longer."""
 
     def __init__(self, app: Any, ready: Callable[[], None]) -> None:
         config = uvicorn.Config(
@@ -81,24 +80,10 @@ class Server(uvicorn.Server):
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=GRACE_SECONDS,
         )
-        super().__init__(config)
-        self.ready = ready
+        super().__init__(config, ready)
         self._told = 0.0
 
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        if self.started:
-            self.ready()
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        # uvicorn's own raises the signal again afterwards, which would end the process before it has tidied up.
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, self._stop)
-        yield
-
-    def _stop(self) -> None:
+    def on_signal(self) -> None:
         now = asyncio.get_running_loop().time()
         if not self.should_exit:
             self.should_exit, self._told = True, now

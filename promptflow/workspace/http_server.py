@@ -45,5 +45,9 @@ class HttpServer(uvicorn.Server):
         # uvicorn's own raises the signal again afterwards, which would end the process before it has tidied up.
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, setattr, self, "should_exit", True)
+            loop.add_signal_handler(number, self.on_signal)
         yield
+
+    def on_signal(self) -> None:
+        """Asked to end: no new requests, and those in the works are waited for."""
+        self.should_exit = True
