@@ -10,19 +10,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from catalog.uses import Uses
 from promptflow.workspace import Workspace
 from promptflow.workspace.clock import now_text
 from serve.batch.records import BatchDeployment, BatchEndpoint, Settings
 from serve.endpoints.errors import EndpointConflictError, EndpointNotFoundError
 from serve.endpoints.names import check_deployment_name, check_endpoint_name, nearest
+from serve.endpoints.parts import Parts
+from serve.endpoints.revision import check_revision
 from serve.endpoints.snapshots import Snapshots
-from serve.endpoints.spec import Spec
+from serve.endpoints.spec_rows import spec_from_row, spec_to_row
 
 Endpoints = list[BatchEndpoint]
 Deployments = list[BatchDeployment]
 LOCK = "batch"
-_HOME, _PATHS = "home:", ("model_path", "code")
 _SHARED = ("description", "tags", "properties", "recorded")
 _OF_ENDPOINT = ("default", "auth_mode", *_SHARED)
 
@@ -34,7 +34,7 @@ class BatchStore:
         self.workspace = workspace
         self.snapshots = Snapshots(workspace)
         self._store = workspace.store
-        self._uses = Uses(workspace)
+        self._parts = Parts(workspace, self.snapshots)
 
     def find(self, name: str) -> BatchEndpoint | None:
         """That endpoint, or None."""
@@ -74,7 +74,7 @@ class BatchStore:
         """Keep a changed endpoint, whose ``revision`` is the one that was read."""
         with self.workspace.db.write(lock=LOCK):
             current = self.get(endpoint.name)
-            _check_revision(f"The batch endpoint '{current.name}'", endpoint.revision, current.revision)
+            check_revision(f"The batch endpoint '{current.name}'", endpoint.revision, current.revision)
             if endpoint.default and endpoint.default != current.default:
                 self.deployment(endpoint.name, endpoint.default)
             kept = replace(endpoint, revision=current.revision + 1, created=current.created, updated=now_text())
@@ -138,10 +138,10 @@ class BatchStore:
             parent = self.get(deployment.endpoint)
             current = self.find_deployment(deployment.endpoint, deployment.name)
             there = current.revision if current else 0
-            _check_revision(f"The deployment '{deployment.endpoint}/{deployment.name}'", deployment.revision, there)
+            check_revision(f"The deployment '{deployment.endpoint}/{deployment.name}'", deployment.revision, there)
             now = now_text()
             kept = replace(deployment, revision=there + 1, created=current.created if current else now, updated=now)
-            self._hold(kept, current)
+            self._parts.hold(kept.id, kept.spec.assets, current.spec.assets if current else ())
             self._store.put("batch_deployments", _deployment_row(kept, self.workspace.home))
             if default or not parent.default:
                 self.update(replace(parent, default=kept.name))
@@ -167,49 +167,9 @@ class BatchStore:
             self.workspace.events.append("batch-deployment.deleted", f"{endpoint}/{name}")
         self.snapshots.prune()
 
-    def _hold(self, new: BatchDeployment, old: BatchDeployment | None) -> None:
-        """Nobody deletes what a deployment is made of."""
-        self._uses.hold(new.spec.assets, new.id)
-        gone = sorted({*old.spec.assets} - {*new.spec.assets}) if old else []
-        for asset in gone:
-            self._uses.end(new.id, asset)
-        self.snapshots.let_go(gone)
-
     def _drop(self, deployment: BatchDeployment) -> None:
-        self._uses.end(deployment.id)
-        self.snapshots.let_go(deployment.spec.assets)
+        self._parts.release(deployment.id, deployment.spec.assets)
         self._store.delete_where("batch_deployments", {"endpoint": deployment.endpoint, "name": deployment.name})
-
-
-def spec_to_row(spec: Spec, home: Path) -> dict[str, Any]:
-    """A spec as it is kept: what is in the workspace is found again when that is moved."""
-    plain = spec.to_json()
-    for name in _PATHS:
-        if plain[name] and Path(plain[name]).is_relative_to(home):
-            plain[name] = _HOME + str(Path(plain[name]).relative_to(home))
-    return plain
-
-
-def spec_from_row(plain: Mapping[str, Any], home: Path) -> Spec:
-    """The spec that `spec_to_row` made a row of."""
-    found = dict(plain)
-    for name in _PATHS:
-        if found.get(name, "") and found[name].startswith(_HOME):
-            found[name] = str(home / found[name].removeprefix(_HOME))
-    return Spec.from_json(found)
-
-
-def _check_revision(what: str, read: int, current: int) -> None:
-    if read == current:
-        return
-    if not read:
-        raise EndpointConflictError(f"{what} is there already.", hint="update it instead")
-    if not current:
-        raise EndpointNotFoundError(f"{what} was deleted meanwhile.")
-    raise EndpointConflictError(
-        f"{what} was changed by somebody else meanwhile: it is at revision {current}, and this change is of {read}.",
-        hint="look at it again, then repeat the change",
-    )
 
 
 def _endpoint(row: Mapping[str, Any]) -> BatchEndpoint:

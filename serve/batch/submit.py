@@ -16,7 +16,7 @@ from promptflow.workspace.urls import is_url
 from serve.batch.inputs import Input
 from serve.batch.jobs import COMPLETED, ENDED, INTERRUPTED, NOT_STARTED, Job, JobStateError, JobStore, new_name
 from serve.batch.records import APPEND_ROW, OUTPUT, BatchDeployment, Settings
-from serve.batch.store import spec_to_row
+from serve.endpoints.spec_rows import spec_to_row
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
 

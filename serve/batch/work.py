@@ -27,9 +27,9 @@ from serve.batch.journal import Entry, Journal
 from serve.batch.member import Launch
 from serve.batch.plan import Plan, load_plan
 from serve.batch.records import APPEND_ROW, Settings
-from serve.batch.store import spec_from_row
 from serve.bound import outside
 from serve.endpoints.spec import FLOW, Spec
+from serve.endpoints.spec_rows import spec_from_row
 from serve.endpoints.variables import looked_up
 from serve.environments.build import Environments
 

@@ -11,15 +11,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from catalog.uses import Uses
 from promptflow.exceptions import ValidationException
 from promptflow.workspace import Workspace
 from promptflow.workspace.clock import now_text
 from serve.endpoints.errors import EndpointConflictError, EndpointNotFoundError
 from serve.endpoints.names import check_deployment_name, check_endpoint_name, nearest
+from serve.endpoints.parts import Parts
 from serve.endpoints.records import Deployment, Endpoint, Keys
+from serve.endpoints.revision import check_revision
 from serve.endpoints.snapshots import Snapshots
-from serve.endpoints.spec import Spec
+from serve.endpoints.spec_rows import spec_from_row, spec_to_row
 from serve.endpoints.tokens import SECONDS, Token, issue, new_key
 from serve.endpoints.traffic import check_traffic, without
 
@@ -27,7 +28,6 @@ Deployments = list[Deployment]
 LOCK = "endpoints"
 PRIMARY, SECONDARY, SIGNING = "primary", "secondary", "signing"
 _COUNTER = "endpoints.changes"
-_HOME, _PATHS = "home:", ("model_path", "code")
 _SHARED = ("description", "tags", "properties")
 _OF_ENDPOINT = (*_SHARED, "auth_mode", "traffic", "mirror", "recorded")
 
@@ -49,7 +49,7 @@ class EndpointStore:
         self.workspace = workspace
         self.snapshots = Snapshots(workspace)
         self._store = workspace.store
-        self._uses = Uses(workspace)
+        self._parts = Parts(workspace, self.snapshots)
 
     def counter(self) -> int:
         """A number that every change raises: who watches the store need only look at it."""
@@ -111,7 +111,7 @@ class EndpointStore:
         """Keep a changed endpoint, whose ``revision`` is the one that was read."""
         with self.workspace.db.write(lock=LOCK):
             current = self.get(endpoint.name)
-            _check_revision(f"The endpoint '{current.name}'", endpoint.revision, current.revision)
+            check_revision(f"The endpoint '{current.name}'", endpoint.revision, current.revision)
             check_traffic(endpoint.traffic, endpoint.mirror, [one.name for one in self.deployments(endpoint.name)])
             kept = replace(endpoint, revision=current.revision + 1, created=current.created, updated=now_text())
             self._store.put("endpoints", _endpoint_row(kept))
@@ -177,10 +177,10 @@ class EndpointStore:
             self.get(deployment.endpoint)
             current = self.find_deployment(deployment.endpoint, deployment.name)
             there = current.revision if current else 0
-            _check_revision(f"The deployment '{deployment.endpoint}/{deployment.name}'", deployment.revision, there)
+            check_revision(f"The deployment '{deployment.endpoint}/{deployment.name}'", deployment.revision, there)
             now = now_text()
             kept = replace(deployment, revision=there + 1, created=current.created if current else now, updated=now)
-            self._hold(kept, current)
+            self._parts.hold(kept.id, kept.spec.assets, current.spec.assets if current else ())
             self._store.put("deployments", _deployment_row(kept, self.workspace.home))
             self._changed("deployment.updated" if current else "deployment.created", f"{kept.endpoint}/{kept.name}")
         if current is not None:
@@ -234,35 +234,13 @@ class EndpointStore:
             raise EndpointNotFoundError(f"The {which} key of the endpoint '{name}' is gone.")
         return found
 
-    def _hold(self, new: Deployment, old: Deployment | None) -> None:
-        """Nobody deletes what a deployment is made of."""
-        self._uses.hold(new.spec.assets, new.id)
-        gone = sorted({*old.spec.assets} - {*new.spec.assets}) if old else []
-        for asset in gone:
-            self._uses.end(new.id, asset)
-        self.snapshots.let_go(gone)
-
     def _drop(self, deployment: Deployment) -> None:
-        self._uses.end(deployment.id)
-        self.snapshots.let_go(deployment.spec.assets)
+        self._parts.release(deployment.id, deployment.spec.assets)
         self._store.delete_where("deployments", {"endpoint": deployment.endpoint, "name": deployment.name})
 
     def _changed(self, kind: str, subject: str, payload: Mapping[str, Any] | None = None) -> None:
         self._store.put("meta", {"name": _COUNTER, "value": str(self.counter() + 1)})
         self.workspace.events.append(kind, subject, payload)
-
-
-def _check_revision(what: str, read: int, current: int) -> None:
-    if read == current:
-        return
-    if not read:
-        raise EndpointConflictError(f"{what} is there already.", hint="update it instead")
-    if not current:
-        raise EndpointNotFoundError(f"{what} was deleted meanwhile.")
-    raise EndpointConflictError(
-        f"{what} was changed by somebody else meanwhile: it is at revision {current}, and this change is of {read}.",
-        hint="look at it again, then repeat the change",
-    )
 
 
 def _secret(name: str, which: str) -> str:
@@ -282,20 +260,12 @@ def _endpoint_row(endpoint: Endpoint) -> dict[str, Any]:
 def _deployment(row: Mapping[str, Any], home: Path) -> Deployment:
     values = dict(row)
     record = values.pop("record")
-    spec = record.pop("spec")
-    for name in _PATHS:
-        if spec.get(name, "") and spec[name].startswith(_HOME):
-            spec[name] = str(home / spec[name].removeprefix(_HOME))
-    return Deployment(spec=Spec.from_json(spec), **record, **values)
+    return Deployment(spec=spec_from_row(record.pop("spec"), home), **record, **values)
 
 
 def _deployment_row(deployment: Deployment, home: Path) -> dict[str, Any]:
     values = dict(vars(deployment))
-    spec = values.pop("spec").to_json()
-    for name in _PATHS:
-        if spec[name] and Path(spec[name]).is_relative_to(home):  # the workspace may be moved
-            spec[name] = _HOME + str(Path(spec[name]).relative_to(home))
-    record = {"spec": spec, **{name: values[name] for name in _SHARED}}
+    record = {"spec": spec_to_row(values.pop("spec"), home), **{name: values[name] for name in _SHARED}}
     return {**_without(values, _SHARED), "record": record}
 
 
