@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import re
-from argparse import ArgumentParser, Namespace
+from argparse import ArgumentParser
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from promptflow.cli.errors import UsageError
 from promptflow.cli.output import Output
 from promptflow.workspace import Workspace
-from promptflow.workspace.yamlfile import Marks, load_yaml
 from serve.batch.document import job_document
 from serve.batch.jobs import Job
 from serve.batch.store import BatchStore
-from serve.cli.endpoint_arguments import add_cloud
-from serve.endpoints.fields import check_mapping
+from serve.cli.endpoint_arguments import add_deployment, tell_all
 
 JOB_COLUMNS = ("name", "status", "deployment", "items", "failed", "created")
 JOB_PRIORITY = ("name", "status", "created")
@@ -28,24 +25,7 @@ def open_batch() -> BatchStore:
 
 
 def add_batch_deployment(parser: ArgumentParser, *, required: bool = True) -> None:
-    parser.add_argument("-n", "--name", required=required, metavar="NAME", help="Name of the deployment.")
-    parser.add_argument(
-        "-e", "--endpoint-name", "--endpoint", required=required, metavar="ENDPOINT", help="Name of its batch endpoint."
-    )
-    add_cloud(parser)
-
-
-def loaded(args: Namespace, what: str) -> tuple[dict[str, Any], Marks | None]:
-    """The file of `-f`, or nothing."""
-    if not args.file:
-        return {}, None
-    data, marks = load_yaml(args.file)
-    return dict(check_mapping(data, marks, what)), marks
-
-
-def folder_of(args: Namespace) -> Path:
-    """What paths of the file are relative to."""
-    return Path(args.file).absolute().parent if args.file else Path.cwd()
+    add_deployment(parser, required=required, of="batch endpoint")
 
 
 def tell_jobs(out: Output, jobs: Sequence[Job], query: str | None = None) -> None:
@@ -57,10 +37,7 @@ def tell_jobs(out: Output, jobs: Sequence[Job], query: str | None = None) -> Non
             raise UsageError(f"--query {query}: of a list, a field of each is asked for", hint="--query [].name")
         out.result([_field(row, match[1]) for row in rows] if match[1] else rows)
         return
-    if out.format not in ("table", "tsv"):
-        out.result(rows)
-        return
-    out.result([{**row, **_flat(row)} for row in rows], columns=JOB_COLUMNS, priority=JOB_PRIORITY)
+    tell_all(out, rows, _flat, JOB_COLUMNS, JOB_PRIORITY)
 
 
 def _field(row: Mapping[str, Any], path: str) -> Any:

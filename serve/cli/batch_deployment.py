@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
+from collections.abc import Mapping
 from typing import Any
 
 from promptflow.cli import exits
-from promptflow.cli.args import KeyValues, add_yes
+from promptflow.cli.args import add_yes
 from promptflow.cli.command import Command
-from promptflow.cli.errors import UsageError
 from promptflow.cli.output import Output
 from promptflow.cli.overrides import apply
 from promptflow.workspace.yamlfile import Marks
@@ -17,8 +17,18 @@ from serve.batch.jobs import JobStore
 from serve.batch.records import BatchDeployment
 from serve.batch.resolve import resolve_batch
 from serve.batch.store import BatchStore
-from serve.cli.batch_arguments import add_batch_deployment, folder_of, loaded, open_batch, tell_jobs
-from serve.cli.endpoint_arguments import add_cloud, add_file, add_query, tell
+from serve.cli.batch_arguments import add_batch_deployment, open_batch, tell_jobs
+from serve.cli.endpoint_arguments import (
+    add_allow_pickle,
+    add_at_once,
+    add_deployments_to_list,
+    add_file,
+    add_labels,
+    add_query,
+    tell,
+    tell_all,
+)
+from serve.cli.given import deployment_named, exclusive, flags, folder_of, loaded
 
 _COLUMNS = ("name", "endpoint_name", "kind", "model", "default", "updated")
 _PRIORITY = ("name", "endpoint_name", "default", "model")
@@ -29,7 +39,7 @@ _WHAT = "A batch deployment"
 def create(args: Namespace, out: Output) -> None:
     store = open_batch()
     data, marks = loaded(args, _WHAT)
-    data = apply({**data, **_flags(args)}, args.overrides, known=KEYS)
+    data = apply({**data, **flags(args, _GIVEN)}, args.overrides, known=KEYS)
     file = _read(data, args, marks, out)
     store.get(file.shared.endpoint)  # before anything is copied
     current = store.find_deployment(file.shared.endpoint, file.shared.name)
@@ -43,15 +53,9 @@ def create(args: Namespace, out: Output) -> None:
 def update(args: Namespace, out: Output) -> None:
     store = open_batch()
     data, marks = loaded(args, _WHAT)
-    data = {**data, **_flags(args)}
-    named = {**data, **args.overrides}
-    for key, flag in (("endpoint_name", "--endpoint-name"), ("name", "--name")):
-        if not named.get(key):
-            raise UsageError(f"{flag} is missing", hint="give it as a flag or in the file")
-    current = store.deployment(str(named["endpoint_name"]), str(named["name"]))
-    ways = ("code_configuration", "flow")
-    cleared = {way: None for way in ways if any(data.get(other) for other in ways)}
-    merged = apply({**batch_document(current), **cleared, **data}, args.overrides, known=KEYS)
+    data = {**data, **flags(args, _GIVEN)}
+    current = store.deployment(*deployment_named({**data, **args.overrides}))
+    merged = apply({**batch_document(current), **exclusive(data)}, args.overrides, known=KEYS)
     file = _read(merged, args, marks if args.file else None, out)
     kept = store.put(resolve_batch(file, store.workspace, current), default=args.set_default)
     tell(out, record(store, kept), args)
@@ -67,10 +71,7 @@ def list_deployments(args: Namespace, out: Output) -> None:
     if args.endpoint_name:
         store.get(args.endpoint_name)
     rows = [record(store, one) for one in store.deployments(args.endpoint_name)]
-    if out.format not in ("table", "tsv"):
-        out.result(rows)
-        return
-    out.result([{**row, **_flat(row)} for row in rows], columns=_COLUMNS, priority=_PRIORITY)
+    tell_all(out, rows, _flat, _COLUMNS, _PRIORITY)
 
 
 def delete(args: Namespace, out: Output) -> int:
@@ -113,12 +114,7 @@ def _read(data: dict[str, Any], args: Namespace, marks: Marks | None, out: Outpu
     return file
 
 
-def _flags(args: Namespace) -> dict[str, Any]:
-    given = {key: getattr(args, key) for key in _GIVEN if getattr(args, key) is not None}
-    return given | ({"allow_pickle": True} if args.allow_pickle else {})
-
-
-def _flat(row: dict[str, Any]) -> dict[str, Any]:
+def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
     model = row.get("model", "")
     return {
         "model": model.get("path", "") if isinstance(model, dict) else model,
@@ -132,17 +128,13 @@ def _file_arguments(parser: ArgumentParser) -> None:
     add_file(parser, "a batch deployment")
     parser.add_argument("--model", metavar="MODEL", help="A registered or pulled model, or a path.")
     parser.add_argument("--flow", metavar="PATH", help="A flow's folder or file.")
-    parser.add_argument(
-        "--allow-pickle", action="store_true", help="Load pickles: whoever made them can run code here."
-    )
-    parser.add_argument("--description", metavar="TEXT", help="What it is.")
-    parser.add_argument("--tags", action=KeyValues, nargs="+", metavar="KEY=VALUE", help="Tags.")
-    parser.add_argument("--properties", action=KeyValues, nargs="+", metavar="KEY=VALUE", help="Properties.")
+    add_allow_pickle(parser)
+    add_labels(parser)
     parser.add_argument(
         "--set-default", action="store_true", help="From now on it gets the data where no deployment is named."
     )
     parser.add_argument("--skip-script-validation", action="store_true", help="Without effect.")
-    parser.add_argument("--no-wait", action="store_true", help="Without effect: it is done at once.")
+    add_at_once(parser)
     add_query(parser)
 
 
@@ -151,15 +143,10 @@ def _show_arguments(parser: ArgumentParser) -> None:
     add_query(parser)
 
 
-def _list_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("-e", "--endpoint-name", "--endpoint", metavar="ENDPOINT", help="Of this endpoint only.")
-    add_cloud(parser)
-
-
 def _delete_arguments(parser: ArgumentParser) -> None:
     add_batch_deployment(parser)
     add_yes(parser)
-    parser.add_argument("--no-wait", action="store_true", help="Without effect: it is done at once.")
+    add_at_once(parser)
 
 
 CREATE = Command(
@@ -186,7 +173,8 @@ SHOW = Command(
     ("pf batch-deployment show -n green -e my-batch",), "json",
 )  # fmt: skip
 LIST = Command(
-    list_deployments, "List batch deployments.", _list_arguments, ("pf batch-deployment list -e my-batch",), "table"
+    list_deployments, "List batch deployments.", add_deployments_to_list,
+    ("pf batch-deployment list -e my-batch",), "table",
 )  # fmt: skip
 DELETE = Command(
     delete, "Delete a batch deployment. Its jobs stay.", _delete_arguments,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from promptflow.cli import exits
-from promptflow.cli.args import KeyValues, add_yes
+from promptflow.cli.args import KeyValues
 from promptflow.cli.command import Command
 from promptflow.cli.errors import UsageError
 from promptflow.cli.output import Output
@@ -16,8 +17,20 @@ from serve.batch.endpoint_file import KEYS, BatchEndpointFile, endpoint_document
 from serve.batch.jobs import JobStore
 from serve.batch.records import BatchEndpoint
 from serve.batch.store import BatchStore
-from serve.cli.batch_arguments import loaded, open_batch, tell_jobs
-from serve.cli.endpoint_arguments import add_cloud, add_endpoint, add_file, add_query, tell
+from serve.cli.batch_arguments import open_batch, tell_jobs
+from serve.cli.endpoint_arguments import (
+    add_at_once,
+    add_cloud,
+    add_endpoint,
+    add_endpoint_to_delete,
+    add_endpoint_to_show,
+    add_file,
+    add_labels,
+    add_query,
+    tell,
+    tell_all,
+)
+from serve.cli.given import flags, loaded
 
 _COLUMNS = ("name", "default", "deployments", "description", "created")
 _PRIORITY = ("name", "default", "deployments")
@@ -61,15 +74,7 @@ def show(args: Namespace, out: Output) -> None:
 def list_endpoints(args: Namespace, out: Output) -> None:
     store = open_batch()
     rows = [record(store, endpoint) for endpoint in store.list()]
-    if out.format not in ("table", "tsv"):
-        out.result(rows)
-        return
-    flat = [
-        {**row, "default": row.get("defaults", {}).get("deployment_name", ""),
-         "deployments": ", ".join(row["deployments"]), "created": row["created"][:19].replace("T", " ")}
-        for row in rows
-    ]  # fmt: skip
-    out.result(flat, columns=_COLUMNS, priority=_PRIORITY)
+    tell_all(out, rows, _flat, _COLUMNS, _PRIORITY)
 
 
 def delete(args: Namespace, out: Output) -> int:
@@ -107,8 +112,8 @@ def record(store: BatchStore, endpoint: BatchEndpoint) -> dict[str, Any]:
 def _read(args: Namespace, out: Output, base: dict[str, Any]) -> BatchEndpointFile:
     """The file, or ``base``, with the flags over it."""
     data, marks = loaded(args, _WHAT)
-    flags = {key: getattr(args, key) for key in _GIVEN if getattr(args, key) is not None}
-    file = read_batch_endpoint(apply({**base, **data, **flags}, args.overrides, known=KEYS), marks)
+    said = {**base, **data, **flags(args, _GIVEN)}
+    file = read_batch_endpoint(apply(said, args.overrides, known=KEYS), marks)
     for warning in file.warnings:
         out.warn(warning)
     return file
@@ -121,14 +126,20 @@ def _default(words: dict[str, str]) -> str:
     return words["deployment_name"]
 
 
+def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "default": row.get("defaults", {}).get("deployment_name", ""),
+        "deployments": ", ".join(row["deployments"]),
+        "created": row["created"][:19].replace("T", " "),
+    }
+
+
 def _file_arguments(parser: ArgumentParser) -> None:
     add_endpoint(parser, required=False)
     add_file(parser, "a batch endpoint")
-    parser.add_argument("--description", metavar="TEXT", help="What it is.")
-    parser.add_argument("--tags", action=KeyValues, nargs="+", metavar="KEY=VALUE", help="Tags.")
-    parser.add_argument("--properties", action=KeyValues, nargs="+", metavar="KEY=VALUE", help="Properties.")
+    add_labels(parser)
     parser.add_argument("--auth-mode", metavar="MODE", help="Kept, and without effect: whoever may use pf may use it.")
-    parser.add_argument("--no-wait", action="store_true", help="Without effect: it is done at once.")
+    add_at_once(parser)
     add_query(parser)
 
 
@@ -138,17 +149,6 @@ def _update_arguments(parser: ArgumentParser) -> None:
         "--defaults", action=KeyValues, nargs="+", metavar="KEY=VALUE",
         help="deployment_name=NAME: the deployment that gets the data where none is named.",
     )  # fmt: skip
-
-
-def _show_arguments(parser: ArgumentParser) -> None:
-    add_endpoint(parser)
-    add_query(parser)
-
-
-def _delete_arguments(parser: ArgumentParser) -> None:
-    add_endpoint(parser)
-    add_yes(parser)
-    parser.add_argument("--no-wait", action="store_true", help="Without effect: it is done at once.")
 
 
 CREATE = Command(
@@ -164,16 +164,16 @@ UPDATE = Command(
     "json",
 )  # fmt: skip
 SHOW = Command(
-    show, "Show a batch endpoint.", _show_arguments,
+    show, "Show a batch endpoint.", add_endpoint_to_show,
     ("pf batch-endpoint show -n my-batch", "pf batch-endpoint show -n my-batch --query defaults.deployment_name"),
     "json",
 )  # fmt: skip
 LIST = Command(list_endpoints, "List batch endpoints.", add_cloud, ("pf batch-endpoint list",), "table")
 DELETE = Command(
-    delete, "Delete a batch endpoint with all its deployments. Its jobs stay.", _delete_arguments,
+    delete, "Delete a batch endpoint with all its deployments. Its jobs stay.", add_endpoint_to_delete,
     ("pf batch-endpoint delete -n my-batch -y",),
 )  # fmt: skip
 LIST_JOBS = Command(
-    list_jobs, "List the jobs of a batch endpoint, newest first.", _show_arguments,
+    list_jobs, "List the jobs of a batch endpoint, newest first.", add_endpoint_to_show,
     ("pf batch-endpoint list-jobs -n my-batch",), "table",
 )  # fmt: skip

@@ -19,8 +19,9 @@ from serve.batch.inputs import TYPES, Input, resolve_input
 from serve.batch.jobs import COMPLETED, JobStore
 from serve.batch.records import OUTPUT, BatchDeployment, Settings
 from serve.batch.submit import Request, submit
-from serve.cli.batch_arguments import folder_of, loaded, open_batch
+from serve.cli.batch_arguments import open_batch
 from serve.cli.endpoint_arguments import add_endpoint, add_query, tell
+from serve.cli.given import folder_of, loaded
 from serve.cli.job_stream import follow
 from serve.endpoints.spec import FLOW
 

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
+from collections.abc import Mapping
 from typing import Any
 
 from promptflow.cli import exits
 from promptflow.cli.args import add_yes, positive
 from promptflow.cli.command import Command
 from promptflow.cli.output import Output
-from serve.cli.endpoint_arguments import add_cloud, add_deployment, add_query, open_store, tell
+from serve.cli.endpoint_arguments import (
+    add_at_once,
+    add_deployment,
+    add_deployments_to_list,
+    add_query,
+    open_store,
+    tell,
+    tell_all,
+)
 from serve.cli.endpoint_live import provisioning_state, status, tell_server
 from serve.endpoints.document import deployment_document
 from serve.endpoints.records import Deployment
@@ -33,10 +42,7 @@ def list_deployments(args: Namespace, out: Output) -> None:
     if args.endpoint_name:
         store.get(args.endpoint_name)
     rows = [record(store, one) for one in store.deployments(args.endpoint_name)]
-    if out.format not in ("table", "tsv"):
-        out.result(rows)
-        return
-    out.result([{**row, **_flat(row)} for row in rows], columns=_COLUMNS, priority=_PRIORITY)
+    tell_all(out, rows, _flat, _COLUMNS, _PRIORITY)
 
 
 def delete(args: Namespace, out: Output) -> int:
@@ -90,7 +96,7 @@ def record(store: EndpointStore, deployment: Deployment) -> dict[str, Any]:
     }
 
 
-def _flat(row: dict[str, Any]) -> dict[str, Any]:
+def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
     model = row.get("model", "")
     ready = sum(one.get("phase") == "ready" for one in row["instances"])
     return {
@@ -106,15 +112,10 @@ def _show_arguments(parser: ArgumentParser) -> None:
     add_query(parser)
 
 
-def _list_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("-e", "--endpoint-name", "--endpoint", metavar="ENDPOINT", help="Of this endpoint only.")
-    add_cloud(parser)
-
-
 def _delete_arguments(parser: ArgumentParser) -> None:
     add_deployment(parser)
     add_yes(parser)
-    parser.add_argument("--no-wait", action="store_true", help="Without effect: it is done at once.")
+    add_at_once(parser)
 
 
 def _logs_arguments(parser: ArgumentParser) -> None:
@@ -133,7 +134,7 @@ SHOW = Command(
     "json",
 )  # fmt: skip
 LIST = Command(
-    list_deployments, "List deployments.", _list_arguments, ("pf deployment list -e my-endpoint",), "table"
+    list_deployments, "List deployments.", add_deployments_to_list, ("pf deployment list -e my-endpoint",), "table"
 )  # fmt: skip
 DELETE = Command(
     delete, "Delete a deployment that gets no traffic.", _delete_arguments,

@@ -8,19 +8,27 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from promptflow.cli.args import KeyValues
 from promptflow.cli.command import Command
 from promptflow.cli.errors import UsageError
 from promptflow.cli.output import Output
 from promptflow.cli.overrides import apply
-from promptflow.workspace.yamlfile import Marks, load_yaml
+from promptflow.workspace.yamlfile import Marks
 from serve.cli.deployment import record
-from serve.cli.endpoint_arguments import add_deployment, add_file, add_query, add_wait, open_store, tell
+from serve.cli.endpoint_arguments import (
+    add_allow_pickle,
+    add_deployment,
+    add_file,
+    add_labels,
+    add_query,
+    add_wait,
+    open_store,
+    tell,
+)
 from serve.cli.endpoint_live import tell_server, wait_until_ready
+from serve.cli.given import deployment_named, exclusive, flags, folder_of, loaded
 from serve.cli.server import ensure_server
 from serve.endpoints.deployment_file import KEYS, DeploymentFile, read_deployment
 from serve.endpoints.document import deployment_document
-from serve.endpoints.fields import check_mapping
 from serve.endpoints.records import Deployment
 from serve.endpoints.resolve import resolve
 from serve.endpoints.settings_file import IDLE_SECONDS
@@ -31,9 +39,9 @@ _GIVEN = ("name", "endpoint_name", "description", "tags", "properties", "model",
 
 def create(args: Namespace, out: Output) -> None:
     store = open_store()
-    data, marks = _loaded(args)
-    data = apply({**data, **_flags(args)}, args.overrides, known=KEYS)
-    file = _read(data, _folder(args), marks, out)
+    data, marks = loaded(args, "A deployment")
+    data = apply({**data, **flags(args, _GIVEN)}, args.overrides, known=KEYS)
+    file = _read(data, folder_of(args), marks, out)
     store.get(file.endpoint)  # before anything is copied
     current = store.find_deployment(file.endpoint, file.name)
     if current is not None:
@@ -43,15 +51,15 @@ def create(args: Namespace, out: Output) -> None:
 
 def update(args: Namespace, out: Output) -> None:
     store = open_store()
-    data, marks = _loaded(args)
-    data = {**data, **_flags(args)}
-    current = store.deployment(*_which({**data, **(args.overrides or {})}))
+    data, marks = loaded(args, "A deployment")
+    data = {**data, **flags(args, _GIVEN)}
+    current = store.deployment(*deployment_named({**data, **(args.overrides or {})}))
     shown = deployment_document(current)
     if not args.file:
         marks = None
     # Paths of the file are relative to it; those of what is there are not relative at all.
-    merged = {**shown, **_exclusive(data)}
-    file = _read(apply(merged, args.overrides, known=KEYS), _folder(args), marks, out)
+    merged = {**shown, **exclusive(data)}
+    file = _read(apply(merged, args.overrides, known=KEYS), folder_of(args), marks, out)
     _keep(store, resolve(file, store.workspace, current), args, out)
 
 
@@ -100,37 +108,6 @@ def _read(data: Mapping[str, Any], folder: Path, marks: Marks | None, out: Outpu
     return file
 
 
-def _loaded(args: Namespace) -> tuple[dict[str, Any], Marks | None]:
-    if not args.file:
-        return {}, None
-    loaded, marks = load_yaml(args.file)
-    return dict(check_mapping(loaded, marks, "A deployment")), marks
-
-
-def _folder(args: Namespace) -> Path:
-    return Path(args.file).absolute().parent if args.file else Path.cwd()
-
-
-def _flags(args: Namespace) -> dict[str, Any]:
-    given = {key: getattr(args, key) for key in _GIVEN if getattr(args, key) is not None}
-    if args.allow_pickle:
-        given["allow_pickle"] = True
-    return given
-
-
-def _which(data: Mapping[str, Any]) -> tuple[str, str]:
-    for key, flag in (("endpoint_name", "--endpoint-name"), ("name", "--name")):
-        if not data.get(key):
-            raise UsageError(f"{flag} is missing", hint="give it as a flag or in the file")
-    return str(data["endpoint_name"]), str(data["name"])
-
-
-def _exclusive(data: dict[str, Any]) -> dict[str, Any]:
-    """What says how it is run replaces whatever said so before."""
-    ways = ("code_configuration", "flow")
-    return {**{way: None for way in ways if any(data.get(other) for other in ways)}, **data}
-
-
 def _count(text: str) -> int:
     number = int(text)
     if not 0 <= number <= 1000:
@@ -144,12 +121,8 @@ def _file_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--model", metavar="MODEL", help="A registered or pulled model, builtin/..., or a path.")
     parser.add_argument("--flow", metavar="PATH", help="A flow's folder or file.")
     parser.add_argument("--engine", metavar="KIND", help="Of an LLM: onnx, transformers, remote, ...")
-    parser.add_argument(
-        "--allow-pickle", action="store_true", help="Load pickles: whoever made them can run code here."
-    )
-    parser.add_argument("--description", metavar="TEXT", help="What it is.")
-    parser.add_argument("--tags", action=KeyValues, nargs="+", metavar="KEY=VALUE", help="Tags.")
-    parser.add_argument("--properties", action=KeyValues, nargs="+", metavar="KEY=VALUE", help="Properties.")
+    add_allow_pickle(parser)
+    add_labels(parser)
     parser.add_argument("--all-traffic", action="store_true", help="Send it all traffic, once it is ready.")
     for word in ("--skip-script-validation", "--with-package", "--package-model"):
         parser.add_argument(word, action="store_true", help=SUPPRESS)  # what means nothing here

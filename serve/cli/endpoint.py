@@ -3,22 +3,33 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from promptflow.cli import exits
-from promptflow.cli.args import KeyValues, add_yes
 from promptflow.cli.command import Command
 from promptflow.cli.errors import UsageError
 from promptflow.cli.output import Output
 from promptflow.cli.overrides import apply
-from promptflow.workspace.yamlfile import load_yaml
-from serve.cli.endpoint_arguments import add_cloud, add_endpoint, add_file, add_query, open_store, tell
+from serve.cli.endpoint_arguments import (
+    add_at_once,
+    add_cloud,
+    add_endpoint,
+    add_endpoint_to_delete,
+    add_endpoint_to_show,
+    add_file,
+    add_labels,
+    add_query,
+    open_store,
+    tell,
+    tell_all,
+)
 from serve.cli.endpoint_live import base_url, provisioning_state, status, tell_server
+from serve.cli.given import flags, loaded
 from serve.cli.server import ensure_server
 from serve.endpoints.document import endpoint_document
 from serve.endpoints.endpoint_file import KEYS, EndpointFile, read_endpoint
-from serve.endpoints.fields import check_mapping
 from serve.endpoints.records import Endpoint
 from serve.endpoints.store import EndpointStore
 from serve.endpoints.traffic import parse_traffic
@@ -27,6 +38,7 @@ from serve.supervisor.beacon import find
 _COLUMNS = ("name", "auth_mode", "traffic", "deployments", "provisioning_state", "scoring_uri")
 _PRIORITY = ("name", "traffic", "provisioning_state", "deployments", "auth_mode")
 _GIVEN = ("name", "auth_mode", "description", "tags", "properties")
+_WHAT = "An endpoint"
 
 
 def create(args: Namespace, out: Output) -> None:
@@ -74,11 +86,7 @@ def show(args: Namespace, out: Output) -> None:
 def list_endpoints(args: Namespace, out: Output) -> None:
     store = open_store()
     rows = [record(store, endpoint) for endpoint in store.list()]
-    if out.format in ("table", "tsv"):
-        rows = [{**row, **_flat(row)} for row in rows]
-        out.result(rows, columns=_COLUMNS, priority=_PRIORITY)
-        return
-    out.result(rows)
+    tell_all(out, rows, _flat, _COLUMNS, _PRIORITY)
 
 
 def delete(args: Namespace, out: Output) -> int:
@@ -128,12 +136,10 @@ def _warn_of_unready(store: EndpointStore, endpoint: Endpoint, out: Output) -> N
 
 def _read(args: Namespace, out: Output, data: dict[str, Any] | None = None) -> EndpointFile:
     """The file with the flags over it."""
-    marks = None
-    if args.file:
-        loaded, marks = load_yaml(args.file)
-        data = {**check_mapping(loaded, marks, "An endpoint"), **_flags(args)}
-    data = apply(_flags(args) if data is None else data, args.overrides, known=KEYS)
-    file = read_endpoint(data, marks)
+    kept, marks = loaded(args, _WHAT)
+    if args.file or data is None:
+        data = {**kept, **flags(args, _GIVEN)}
+    file = read_endpoint(apply(data, args.overrides, known=KEYS), marks)
     for warning in file.warnings:
         out.warn(warning)
     for note in file.notes:
@@ -144,15 +150,10 @@ def _read(args: Namespace, out: Output, data: dict[str, Any] | None = None) -> E
 def _given(args: Namespace) -> dict[str, Any]:
     """The name, from the flag or the file, and what else the flags say."""
     if args.name:
-        return _flags(args)
+        return flags(args, _GIVEN)
     if not args.file:
         raise UsageError("--name is missing", hint="pf endpoint update --name NAME ..., or -f FILE")
-    loaded, marks = load_yaml(args.file)
-    return {"name": check_mapping(loaded, marks, "An endpoint").get("name"), **_flags(args)}
-
-
-def _flags(args: Namespace) -> dict[str, Any]:
-    return {key: getattr(args, key) for key in _GIVEN if getattr(args, key) is not None}
+    return {"name": loaded(args, _WHAT)[0].get("name"), **flags(args, _GIVEN)}
 
 
 def _all_of(endpoint: Endpoint, traffic: dict[str, int]) -> dict[str, int]:
@@ -160,17 +161,15 @@ def _all_of(endpoint: Endpoint, traffic: dict[str, int]) -> dict[str, int]:
     return {**dict.fromkeys(endpoint.traffic, 0), **traffic}
 
 
-def _flat(row: dict[str, Any]) -> dict[str, str]:
+def _flat(row: Mapping[str, Any]) -> dict[str, str]:
     shares = " ".join(f"{name}={share}" for name, share in row["traffic"].items())
     return {"traffic": shares, "deployments": ", ".join(row["deployments"])}
 
 
 def _texts(parser: ArgumentParser) -> None:
     parser.add_argument("--auth-mode", metavar="MODE", help="key (the default), or aml_token: expiring tokens.")
-    parser.add_argument("--description", metavar="TEXT", help="What it is.")
-    parser.add_argument("--tags", action=KeyValues, nargs="+", metavar="KEY=VALUE", help="Tags.")
-    parser.add_argument("--properties", action=KeyValues, nargs="+", metavar="KEY=VALUE", help="Properties.")
-    parser.add_argument("--no-wait", action="store_true", help="Without effect: it is done at once.")
+    add_labels(parser)
+    add_at_once(parser)
     add_query(parser)
 
 
@@ -188,17 +187,6 @@ def _update_arguments(parser: ArgumentParser) -> None:
     _texts(parser)
 
 
-def _show_arguments(parser: ArgumentParser) -> None:
-    add_endpoint(parser)
-    add_query(parser)
-
-
-def _delete_arguments(parser: ArgumentParser) -> None:
-    add_endpoint(parser)
-    add_yes(parser)
-    parser.add_argument("--no-wait", action="store_true", help="Without effect: it is done at once.")
-
-
 CREATE = Command(
     create, "Make an endpoint, from the YAML that `az ml online-endpoint` takes or from flags.", _create_arguments,
     ("pf endpoint create -f endpoint.yml", "pf endpoint create -n my-endpoint --auth-mode aml_token"), "json",
@@ -213,10 +201,13 @@ UPDATE = Command(
     "json",
 )  # fmt: skip
 SHOW = Command(
-    show, "Show an endpoint: traffic, state, where to send requests.", _show_arguments,
+    show, "Show an endpoint: traffic, state, where to send requests.", add_endpoint_to_show,
     ("pf endpoint show -n my-endpoint", "pf endpoint show -n my-endpoint --query scoring_uri -o tsv"), "json",
 )  # fmt: skip
 LIST = Command(list_endpoints, "List endpoints.", add_cloud, ("pf endpoint list",), "table")
 DELETE = Command(
-    delete, "Delete an endpoint with all its deployments.", _delete_arguments, ("pf endpoint delete -n my-endpoint -y",)
+    delete,
+    "Delete an endpoint with all its deployments.",
+    add_endpoint_to_delete,
+    ("pf endpoint delete -n my-endpoint -y",),
 )

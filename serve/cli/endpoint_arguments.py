@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from argparse import SUPPRESS, ArgumentParser, Namespace
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from promptflow.cli.args import KeyValues
+from promptflow.cli.args import KeyValues, add_yes
 from promptflow.cli.errors import UsageError
 from promptflow.cli.output import Output
 from promptflow.cli.overrides import parse_path
@@ -26,12 +26,45 @@ def add_endpoint(parser: ArgumentParser, *, required: bool = True) -> None:
     add_cloud(parser)
 
 
-def add_deployment(parser: ArgumentParser, *, required: bool = True) -> None:
+def add_deployment(parser: ArgumentParser, *, required: bool = True, of: str = "endpoint") -> None:
     parser.add_argument("-n", "--name", required=required, metavar="NAME", help="Name of the deployment.")
     parser.add_argument(
-        "-e", "--endpoint-name", "--endpoint", required=required, metavar="ENDPOINT", help="Name of its endpoint."
+        "-e", "--endpoint-name", "--endpoint", required=required, metavar="ENDPOINT", help=f"Name of its {of}."
     )
     add_cloud(parser)
+
+
+def add_endpoint_to_show(parser: ArgumentParser) -> None:
+    add_endpoint(parser)
+    add_query(parser)
+
+
+def add_endpoint_to_delete(parser: ArgumentParser) -> None:
+    add_endpoint(parser)
+    add_yes(parser)
+    add_at_once(parser)
+
+
+def add_deployments_to_list(parser: ArgumentParser) -> None:
+    parser.add_argument("-e", "--endpoint-name", "--endpoint", metavar="ENDPOINT", help="Of this endpoint only.")
+    add_cloud(parser)
+
+
+def add_labels(parser: ArgumentParser) -> None:
+    parser.add_argument("--description", metavar="TEXT", help="What it is.")
+    parser.add_argument("--tags", action=KeyValues, nargs="+", metavar="KEY=VALUE", help="Tags.")
+    parser.add_argument("--properties", action=KeyValues, nargs="+", metavar="KEY=VALUE", help="Properties.")
+
+
+def add_allow_pickle(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--allow-pickle", action="store_true", help="Load pickles: whoever made them can run code here."
+    )
+
+
+def add_at_once(parser: ArgumentParser) -> None:
+    """For scripts that say not to wait where there is nothing to wait for."""
+    parser.add_argument("--no-wait", action="store_true", help="Without effect: it is done at once.")
 
 
 def add_cloud(parser: ArgumentParser) -> None:
@@ -77,6 +110,20 @@ def tell(out: Output, record: Mapping[str, Any], args: Namespace) -> None:
         out.text(json.dumps(found))
     else:
         out.text("" if found is None else str(found))
+
+
+def tell_all(
+    out: Output,
+    rows: Sequence[Mapping[str, Any]],
+    flat: Callable[[Mapping[str, Any]], Mapping[str, Any]],
+    columns: Sequence[str],
+    priority: Sequence[str],
+) -> None:
+    """A list of records; in a table, ``flat`` says what its cells hold."""
+    if out.format not in ("table", "tsv"):
+        out.result(rows)
+        return
+    out.result([{**row, **flat(row)} for row in rows], columns=columns, priority=priority)
 
 
 def _fields(value: Any) -> str:

@@ -11,7 +11,7 @@ from promptflow.cli import exits, style
 from promptflow.cli.args import add_yes
 from promptflow.cli.command import Command
 from promptflow.cli.output import Output
-from serve.cli.endpoint_arguments import add_endpoint, add_query, open_store, tell
+from serve.cli.endpoint_arguments import add_at_once, add_endpoint, add_query, open_store, tell
 from serve.cli.endpoint_live import tell_server
 from serve.endpoints.store import PRIMARY, SECONDARY, EndpointStore
 from serve.endpoints.tokens import SECONDS
@@ -62,7 +62,7 @@ def _get_arguments(parser: ArgumentParser) -> None:
 def _regenerate_arguments(parser: ArgumentParser) -> None:
     add_endpoint(parser)
     parser.add_argument("--key-type", choices=(PRIMARY, SECONDARY), default=PRIMARY, help=f"Which one ({PRIMARY}).")
-    parser.add_argument("--no-wait", action="store_true", help="Without effect: it is done at once.")
+    add_at_once(parser)
     add_yes(parser)
 
 
