@@ -11,12 +11,13 @@ import resource
 import socket
 import sys
 from collections.abc import Callable
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import orjson
 import uvicorn
-import uvloop
 
 from catalog.assets import LOCK, Asset, Assets
 from promptflow.workspace import Workspace
@@ -247,8 +248,16 @@ def serve(
     _allow_many_files()
     steady()
     with only_server(workspace.home), contextlib.closing(listener):
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(run())
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """uvloop's, where `promptflow[serve]` is installed: it takes less of a processor."""
+    if find_spec("uvloop") is None:
+        return None
+    factory: Callable[[], asyncio.AbstractEventLoop] = import_module("uvloop").new_event_loop
+    return factory
 
 
 def steady() -> None:
