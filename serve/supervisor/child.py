@@ -119,7 +119,7 @@ class Child:
         except OSError as error:
             self.fault = f"could not be started: {error.strerror}"
         except PromptflowException as error:
-            self.fault = f"could not be started: {error}"
+            self.fault = f"could not be started: {str(error).rstrip('.')}"
         finally:
             self.instance.close()
             if process is not None:

@@ -48,6 +48,8 @@ def write_connections(connections: list[Connection], folder: Path) -> list[str]:
                 )
         file = folder / f"{re.sub(r'[^A-Za-z0-9_.-]', '_', name)}.yaml"
         file.write_text(dump_connection(connection, secrets_from_env=True), encoding="utf-8")
+    if not connections:
+        (folder / ".gitkeep").touch()  # the Dockerfile copies the folder, and git keeps no empty one
     return list(owners)
 
 

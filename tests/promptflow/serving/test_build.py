@@ -173,6 +173,13 @@ def test_what_files_import_and_conda_names_is_locked_too(tmp_path):
     assert lock.pins["orjson"].startswith("orjson[x]==")
 
 
+def test_the_folder_of_connections_outlives_a_checkout_without_any(tmp_path):
+    plain = write(tmp_path / "plain", flow_dag_yaml="inputs: {}\noutputs: {}\nnodes: []\n")
+
+    assert build(plain, tmp_path / "out") == 0
+    assert [file.name for file in (tmp_path / "out" / "connections").iterdir()] == [".gitkeep"]
+
+
 @pytest.mark.parametrize("format", ["kubernetes", "kserve"])
 def test_manifests_keep_to_the_published_schemas(flow, tmp_path, format):
     assert build(flow, tmp_path / "out", "--format", format, "--image", "registry.example/flow:1") == 0
