@@ -10,7 +10,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import httpx
-import openai
 import pytest
 
 from promptflow.cli.main import main
@@ -20,6 +19,7 @@ from serve.endpoints.store import EndpointStore
 from serve.supervisor.beacon import find, server_key
 
 numpy = pytest.importorskip("numpy")
+openai = pytest.importorskip("openai")
 pandas = pytest.importorskip("pandas")
 torch = pytest.importorskip("torch")
 convert = pytest.importorskip("skl2onnx")
