@@ -95,5 +95,5 @@ def test_make_shows_its_targets_and_picks_a_python(project: Path):
     assert {"install:", "demo:", "test:", "check:", "bench:"} <= set(done.stdout.split())
 
     planned = subprocess.run(["make", "--dry-run", "test"], cwd=project, capture_output=True, text=True).stdout
-    assert " .ci/environment.py .venv cpu,dev" in planned
+    assert " .ci/environment.py .venv cpu,serve,dev" in planned
     assert ".venv/bin/python -m pytest" in planned
