@@ -116,8 +116,9 @@ class Cache:
         try:
             while True:
                 self._wake.wait()
-                is_last = self._closing.wait(FLUSH_SECONDS)
+                self._closing.wait(FLUSH_SECONDS)
                 self._wake.clear()
+                is_last = self._closing.is_set()  # only now: who closed before the line above will not wake us again
                 if self._new or self._used:
                     connection = connection or connect(self.file)
                     self._flush(connection)

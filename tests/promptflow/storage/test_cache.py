@@ -63,6 +63,30 @@ def test_a_result_is_found_at_once_and_by_the_next_process(file: Path) -> None:
     assert out.strip() == "Found(value=b'1', form=4, run='r', node='ask', line=7)"
 
 
+def test_closing_in_the_moment_before_the_writer_sleeps_again_ends_it(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("promptflow.storage.cache.FLUSH_SECONDS", 0.01)
+    cache = Cache(file)
+    closer, begun = threading.Thread(target=cache.close, daemon=True), threading.Event()
+    clear = cache._wake.clear
+
+    def close_first() -> None:
+        if not begun.is_set():
+            closer.start()
+            begun.set()
+        while not cache._closing.is_set() or not cache._wake.is_set():
+            pass
+        clear()
+
+    monkeypatch.setattr(cache._wake, "clear", close_first)
+    cache.put(key(1), VALUE, 0, "run", "ask", 1)
+    assert begun.wait(10)
+    closer.join(10)
+    assert not closer.is_alive()
+    assert known(file, 1) == [1]
+
+
 def test_large_results_are_compressed(file: Path) -> None:
     fill(file, 1, value=b"x" * 100_000)
     assert cachefile.newest(file, 1)[0]["size"] < 1000  # type: ignore[operator]
