@@ -1,4 +1,5 @@
-"""Write the trained weights as a model folder: safetensors and an ONNX graph with a KV cache, half precision."""
+"""Write the trained weights as a model folder, in half precision, and an ONNX graph with a KV cache that reads them
+where they lie in the safetensors file: they are stored once."""
 
 from __future__ import annotations
 
@@ -13,17 +14,20 @@ import onnx
 import torch
 from model import Shape, hugging_face_config
 from onnx import TensorProto, helper, numpy_helper
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 from tokenizers import Tokenizer
 from tokens import ASSISTANT, CHAT_TEMPLATE, END, PAD, SYSTEM, USER
 
 OPSET = 17
+WEIGHTS = "model.safetensors"
 
 
 class Graph:
-    """Collects nodes and weights; every ``op`` returns the name of its one output."""
+    """Collects nodes and weights; every ``op`` returns the name of its one output. ``places``: where in the weights'
+    file each lies, its first byte and their number."""
 
-    def __init__(self) -> None:
+    def __init__(self, places: dict[str, tuple[int, int]]) -> None:
+        self.places = places
         self.nodes: list[onnx.NodeProto] = []
         self.weights: list[onnx.TensorProto] = []
         self.made = 0
@@ -47,9 +51,18 @@ class Graph:
         return name
 
     def weight(self, name: str, value: np.ndarray) -> str:
-        """Stored in half precision; the runtime folds the cast when it loads the model."""
-        self.weights.append(numpy_helper.from_array(value.astype(np.float16), f"{name}.half"))
-        return self.op("Cast", f"{name}.half", out=name, to=TensorProto.FLOAT)
+        """Not in the graph's file; the runtime folds the cast when it loads the model."""
+        tensor = TensorProto(name=name, data_type=TensorProto.FLOAT16, dims=value.shape)
+        tensor.data_location = TensorProto.EXTERNAL
+        offset, length = self.places[name]
+        for key, stored in (("location", WEIGHTS), ("offset", offset), ("length", length)):
+            tensor.external_data.add(key=key, value=str(stored))
+        self.weights.append(tensor)
+        return self.op("Cast", name, to=TensorProto.FLOAT)
+
+    def linear(self, x: str, name: str, value: np.ndarray) -> str:
+        """By a matrix that is stored as torch has it: outputs by inputs."""
+        return self.op("MatMul", x, self.op("Transpose", self.weight(name, value), perm=[1, 0]))
 
     def norm(self, x: str, name: str, value: np.ndarray, eps: float) -> str:
         square = self.op("ReduceMean", self.op("Mul", x, x), axes=[-1], keepdims=1)
@@ -66,23 +79,29 @@ class Graph:
         return self.op("Add", self.op("Mul", x, cos), self.op("Mul", turned, sin))
 
 
-def build(weights: dict[str, np.ndarray], shape: Shape) -> onnx.ModelProto:
+def build(weights: dict[str, np.ndarray], places: dict[str, tuple[int, int]], shape: Shape) -> onnx.ModelProto:
     """The decoder as a graph. Inputs and outputs are named as optimum names them; ``logits`` are those of the last
     position only, which is all that generation needs, so prompts are to be padded on the left."""
     if shape.num_key_value_heads != shape.num_attention_heads:
         raise ValueError("grouped heads are not exported")
-    g, heads, size = Graph(), shape.num_attention_heads, shape.head_dim
-    table = g.weight("embed", weights["model.embed_tokens.weight"])
+    g, heads, size = Graph(places), shape.num_attention_heads, shape.head_dim
+
+    def linear(x: str, name: str) -> str:
+        return g.linear(x, name, weights[name])
+
+    def norm(x: str, name: str) -> str:
+        return g.norm(x, name, weights[name], shape.rms_norm_eps)
+
+    table = g.weight("model.embed_tokens.weight", weights["model.embed_tokens.weight"])
     x = g.op("Gather", table, "input_ids")
     cos, sin = rotary(g, shape)
     bias = attention_bias(g)
     presents = []
     for layer in range(shape.num_hidden_layers):
         of = f"model.layers.{layer}."
-        normed = g.norm(x, of + "in", weights[of + "input_layernorm.weight"], shape.rms_norm_eps)
+        normed = norm(x, of + "input_layernorm.weight")
         q, k, v = (
-            g.heads(g.op("MatMul", normed, g.weight(of + n, weights[f"{of}self_attn.{n}.weight"].T)), heads, size)
-            for n in ("q_proj", "k_proj", "v_proj")
+            g.heads(linear(normed, f"{of}self_attn.{n}.weight"), heads, size) for n in ("q_proj", "k_proj", "v_proj")
         )
         q, k = g.rotate(q, cos, sin), g.rotate(k, cos, sin)
         k = g.op("Concat", f"past_key_values.{layer}.key", k, axis=2, out=f"present.{layer}.key")
@@ -93,15 +112,14 @@ def build(weights: dict[str, np.ndarray], shape: Shape) -> onnx.ModelProto:
         )
         mixed = g.op("MatMul", g.op("Softmax", g.op("Add", scores, bias), axis=-1), v)
         flat = g.op("Reshape", g.op("Transpose", mixed, perm=[0, 2, 1, 3]), g.const([0, -1, heads * size]))
-        out = g.op("MatMul", flat, g.weight(of + "o_proj", weights[of + "self_attn.o_proj.weight"].T))
-        x = g.op("Add", x, out)
-        normed = g.norm(x, of + "post", weights[of + "post_attention_layernorm.weight"], shape.rms_norm_eps)
-        gate = g.op("MatMul", normed, g.weight(of + "gate", weights[of + "mlp.gate_proj.weight"].T))
-        up = g.op("MatMul", normed, g.weight(of + "up", weights[of + "mlp.up_proj.weight"].T))
+        x = g.op("Add", x, linear(flat, of + "self_attn.o_proj.weight"))
+        normed = norm(x, of + "post_attention_layernorm.weight")
+        gate = linear(normed, of + "mlp.gate_proj.weight")
+        up = linear(normed, of + "mlp.up_proj.weight")
         gated = g.op("Mul", g.op("Mul", gate, g.op("Sigmoid", gate)), up)
-        x = g.op("Add", x, g.op("MatMul", gated, g.weight(of + "down", weights[of + "mlp.down_proj.weight"].T)))
+        x = g.op("Add", x, linear(gated, of + "mlp.down_proj.weight"))
     last = g.op("Slice", x, g.const([-1]), g.const([np.iinfo(np.int64).max]), g.const([1]))
-    last = g.norm(last, "norm", weights["model.norm.weight"], shape.rms_norm_eps)
+    last = norm(last, "model.norm.weight")
     g.op("MatMul", last, g.op("Transpose", table, perm=[1, 0]), out="logits")
     return finished(g, shape, presents)
 
@@ -144,9 +162,23 @@ def finished(g: Graph, shape: Shape, presents: list[str]) -> onnx.ModelProto:
         *(value(name, TensorProto.FLOAT, grown) for name in presents),
     ]
     graph = helper.make_graph(g.nodes, "decoder", inputs, outputs, g.weights)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=8)
-    onnx.checker.check_model(model, full_check=True)
-    return model
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=8)
+
+
+def places_of(file: Path) -> dict[str, tuple[int, int]]:
+    """The first byte and the number of bytes of each tensor in a safetensors file."""
+    with file.open("rb") as opened:
+        size = int.from_bytes(opened.read(8), "little")
+        header = json.loads(opened.read(size))
+    spans = {name: entry["data_offsets"] for name, entry in header.items() if name != "__metadata__"}
+    return {name: (8 + size + first, end - first) for name, (first, end) in spans.items()}
+
+
+def write_graph(out: Path, shape: Shape) -> None:
+    """The graph of the weights that lie in the folder."""
+    file = out / "model.onnx"
+    onnx.save(build(load_file(out / WEIGHTS), places_of(out / WEIGHTS), shape), file)
+    onnx.checker.check_model(file, full_check=True)
 
 
 def export(trained: Path, out: Path) -> None:
@@ -155,8 +187,8 @@ def export(trained: Path, out: Path) -> None:
     state = torch.load(trained / "average.pt", weights_only=True)
     weights = {name: value.half().numpy() for name, value in state.items()}
     out.mkdir(parents=True, exist_ok=True)
-    save_file(weights, out / "model.safetensors", metadata={"format": "pt"})
-    onnx.save(build(weights, shape), out / "model.onnx")
+    save_file(weights, out / WEIGHTS, metadata={"format": "pt"})
+    write_graph(out, shape)
     shutil.copy(trained / "tokenizer.json", out / "tokenizer.json")
     tokenizer = Tokenizer.from_file(str(out / "tokenizer.json"))
     end, pad, user = (tokenizer.token_to_id(token) for token in (END, PAD, USER))

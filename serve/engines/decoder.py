@@ -38,8 +38,7 @@ class Decoder:
 
     def __init__(self, file: Path, config: dict[str, Any]) -> None:
         self.session = open_session(file)
-        # Weights over 2 GB stand beside the graph, in files whose names begin with its name.
-        self.weights_bytes = sum(part.stat().st_size for part in file.parent.glob(f"{file.name}*"))
+        self.weights_bytes = weights_bytes(file)
         self.inputs = {value.name for value in self.session.get_inputs()}
         self.cache_inputs = cache_inputs(self.session, config, file)
         if unknown := sorted(self.inputs - KNOWN - {c.name for c in self.cache_inputs}):
@@ -72,10 +71,20 @@ def positions(mask: Array, new: int) -> Array:
     return np.maximum(mask.cumsum(axis=1) - 1, 0)[:, -new:]
 
 
+def weights_bytes(file: Path) -> int:
+    """Of the graph and of what it reads beside it: weights over 2 GB stand in files whose names begin with its name,
+    and the embedded model's in the one that torch reads, too."""
+    parts = list(file.parent.glob(f"{file.name}*"))
+    shared = file.with_suffix(".safetensors")
+    if shared.is_file() and file.stat().st_size < SMALL and shared.name.encode() in file.read_bytes():
+        parts.append(shared)
+    return sum(part.stat().st_size for part in parts)
+
+
 def open_session(file: Path) -> Any:
     runtime = need("onnxruntime", extra="cpu")
     options = runtime.SessionOptions()
-    options.intra_op_num_threads = 1 if file.stat().st_size < SMALL else min(8, os.cpu_count() or 1)
+    options.intra_op_num_threads = 1 if weights_bytes(file) < SMALL else min(8, os.cpu_count() or 1)
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
     # Threads that spin while they wait would take the cores from the flow that waits for the answer.

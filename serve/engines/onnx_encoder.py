@@ -7,7 +7,7 @@ from typing import Any
 
 from promptflow.exceptions import ValidationException
 from promptflow.workspace.optional import need
-from serve.engines.decoder import open_session
+from serve.engines.decoder import open_session, weights_bytes
 from serve.engines.encoding import Array, Encoder
 from serve.engines.kinds import onnx_file
 
@@ -25,7 +25,7 @@ class OnnxEncoder(Encoder):
         if file is None:
             raise ValidationException(f"The folder {folder} holds no model.onnx.", hint="export the model to ONNX")
         self.session = open_session(file)
-        self.weights_bytes = sum(part.stat().st_size for part in file.parent.glob(f"{file.name}*"))
+        self.weights_bytes = weights_bytes(file)
         self.inputs = {value.name for value in self.session.get_inputs()}
         if unknown := sorted(self.inputs - KNOWN):
             raise ValidationException(

@@ -27,6 +27,7 @@ OF_AN_EXTRA = {
     "promptflow/integrations/langchain/": "langchain",
     "promptflow/tracing/otel_provider.py": "otel",
     "catalog/mirror/xet": "catalog",
+    "serve/rpc/": "grpc",
     "serve/scorers/": "ml",
     "serve/batch/predict.py": "ml",
 }
@@ -36,6 +37,8 @@ MODULE_OF = {
     "ruamel-yaml": "ruamel",
     "psycopg": "psycopg",
     "pillow": "PIL",
+    "grpcio": "grpc",
+    "protobuf": "google",
 }
 
 
@@ -135,7 +138,10 @@ def test_the_version_satisfies_tool_packages_and_is_the_installed_one():
     [
         ("promptflow", ["py.typed"]),
         ("promptflow.client.visualize", ["page.html", "page.css", "page.js"]),
-        ("serve.engines", ["builtin/intent-mini/model.onnx", "builtin/intent-mini/tokenizer.json"]),
+        (
+            "serve.engines",
+            [f"builtin/intent-mini/{name}" for name in ("model.onnx", "model.safetensors", "tokenizer.json")],
+        ),
     ],
 )
 def test_files_that_are_not_python_lie_in_their_package(package, files):
