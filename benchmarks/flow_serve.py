@@ -27,6 +27,7 @@ from typing import Any
 
 import aiohttp
 
+from benchmarks.closed_loop import ask
 from benchmarks.figures import Figure, show
 from benchmarks.measure import memory_mb
 from benchmarks.model import model
@@ -113,16 +114,6 @@ class Server:
         return sum(_cpu(pid) for pid in [self.pid, *_children(self.pid)])
 
 
-@dataclass(frozen=True)
-class Load:
-    """What came of asking for a while."""
-
-    rate: float
-    p95: float
-    cpu_ms: float
-    errors: int
-
-
 def write_flows(folder: Path) -> None:
     files = {
         "python/flow.dag.yaml": PYTHON,
@@ -166,34 +157,6 @@ def bare_server(folder: Path, model_url: str, workers: int) -> Iterator[Server]:
         yield server
 
 
-async def load(server: Server, route: str, body: dict[str, Any], at_once: int, seconds: float) -> Load:
-    """Ask all the time, so many at once."""
-    times: list[float] = []
-    errors = 0
-    connector = aiohttp.TCPConnector(limit=0)
-    async with aiohttp.ClientSession(server.url, connector=connector) as session:
-        end = time.perf_counter() + seconds + 0.5
-        counted_from, cpu, started = end - seconds, 0.0, False
-
-        async def worker() -> None:
-            nonlocal errors, cpu, started
-            while (begun := time.perf_counter()) < end:
-                if begun >= counted_from and not started:
-                    started, cpu = True, server.cpu()
-                async with session.post(route, json=body) as answer:
-                    await answer.read()
-                    errors += answer.status != 200
-                if begun >= counted_from:
-                    times.append(time.perf_counter() - begun)
-
-        await asyncio.gather(*(worker() for _ in range(at_once)))
-        used = server.cpu() - cpu
-    taken = max(time.perf_counter() - counted_from, 1e-9)
-    times.sort()
-    count = max(len(times), 1)
-    return Load(len(times) / taken, times[int(0.95 * (count - 1))] if times else 0.0, used / count * 1e3, errors)
-
-
 def python_figures(ours: Server, bare: Server, seconds: float, repetitions: int) -> Iterator[Figure]:
     body = {"question": "how many  Apples", "n": 3}
     for at_once in (16, 64):
@@ -201,16 +164,16 @@ def python_figures(ours: Server, bare: Server, seconds: float, repetitions: int)
         for _ in range(repetitions):
             pairs.append(
                 (
-                    asyncio.run(load(ours, "/score", body, at_once, seconds)),
-                    asyncio.run(load(bare, "/python", body, at_once, seconds)),
+                    ask(f"{ours.url}/score", body, at_once, seconds, ours.cpu),
+                    ask(f"{bare.url}/python", body, at_once, seconds, bare.cpu),
                 )
             )
         one, other = (min((pair[side] for pair in pairs), key=lambda found: found.cpu_ms) for side in (0, 1))
         ratio = one.cpu_ms / other.cpu_ms
         yield Figure(
             f"Python flow, {at_once} at once: CPU per request",
-            f"{one.cpu_ms:.3f} ms, p95 {one.p95 * 1e3:.1f} ms, {one.rate:.0f}/s",
-            f"FastAPI {other.cpu_ms:.3f} ms, p95 {other.p95 * 1e3:.1f} ms, {other.rate:.0f}/s",
+            f"{one.cpu_ms:.3f} ms, p95 {one.percentile(0.95) * 1e3:.1f} ms, {one.rate:.0f}/s",
+            f"FastAPI {other.cpu_ms:.3f} ms, p95 {other.percentile(0.95) * 1e3:.1f} ms, {other.rate:.0f}/s",
             f"{ratio:.2f} <= {PYTHON_CPU_BOUND:.2f} times",
             ratio <= PYTHON_CPU_BOUND and not any(pair[0].errors for pair in pairs),
         )
@@ -221,7 +184,7 @@ def memory_figure(server: Server, requests: int) -> Figure:
     body = {"question": "how many  Apples", "n": 3}
     held = []
     for _ in range(4):
-        asyncio.run(ask(server, body, requests // 4))
+        asyncio.run(ask_often(server, body, requests // 4))
         held.append(memory_mb(server.pid, "Rss"))
     growth = (held[-1] - held[0]) / held[0]
     return Figure(
@@ -233,7 +196,7 @@ def memory_figure(server: Server, requests: int) -> Figure:
     )
 
 
-async def ask(server: Server, body: dict[str, Any], requests: int) -> None:
+async def ask_often(server: Server, body: dict[str, Any], requests: int) -> None:
     left = iter(range(requests))
 
     async def worker(session: aiohttp.ClientSession) -> None:
@@ -253,8 +216,8 @@ def asking_figures(ours: Server, bare: Server, seconds: float, repetitions: int)
         for _ in range(repetitions):
             pairs.append(
                 (
-                    asyncio.run(load(ours, "/score", body, at_once, seconds)),
-                    asyncio.run(load(bare, "/asking", body, at_once, seconds)),
+                    ask(f"{ours.url}/score", body, at_once, seconds, ours.cpu),
+                    ask(f"{bare.url}/asking", body, at_once, seconds, bare.cpu),
                 )
             )
         one, other = (max((pair[side] for pair in pairs), key=lambda found: found.rate) for side in (0, 1))
