@@ -17,6 +17,7 @@ from benchmarks.bench import WORK, Bench
 from benchmarks.cached import cached
 from benchmarks.faults import faults
 from benchmarks.figures import Figure, show
+from benchmarks.fit_bench import catalog_fit
 from benchmarks.gateway_bench import gateway
 from benchmarks.gateway_flips import flips
 from benchmarks.in_process import in_process
@@ -47,6 +48,7 @@ PARTS: tuple[Callable[[Bench], list[Figure]], ...] = (
     ray_batch,
     faults,
     registry,
+    catalog_fit,
     openai,
     scoring,
     pull,

@@ -13,7 +13,8 @@ from typing import Any
 
 from catalog.weights import BITS, Weights, WeightsError, count_weights
 
-BUDGET = 1_000_000  # bytes of one model that are read to know what it needs
+BUDGET = 850_000  # bytes of one model that are read to know what it needs: of 1 MB, without the list of its files
+HEAD = 1_000  # bytes that a request and its answer have beside what was asked for
 FIRST = 48 << 10  # bytes of a file that are asked for first: most headers are not longer
 LONGEST = 100_000_000  # bytes of a header, by the format
 AT_ONCE = 8
@@ -24,16 +25,16 @@ Reader = Callable[[str, int, int], bytes]  # file, first byte, the byte after th
 def read_weights(
     files: Mapping[str, int], read: Reader, budget: int = BUDGET, dtypes: Mapping[str, int] | None = None
 ) -> Weights:
-    """The tensors of ``files`` (name → bytes), reading at most ``budget`` bytes.
+    """The tensors of ``files`` (name → bytes), reading at most ``budget`` bytes, heads of requests included.
 
     Bytes are always exact. Where the headers are longer than the budget, types are those that the hub counted
     (``dtypes``, numbers by type), if they add up to the same bytes; else they are left out.
     """
     if 8 * len(files) > budget:
         raise WeightsError(f"The weights are in {len(files)} files, which cannot be looked at one by one.")
-    first = max(8, min(FIRST, budget // max(1, len(files))))
+    budget = max(budget - HEAD * len(files), 8 * len(files))
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        begun = dict(zip(files, pool.map(lambda name: _begin(name, files[name], first, read), files), strict=True))
+        begun = _beginnings(files, read, budget, pool)
         spent = sum(len(text) + 8 for _, text in begun.values())
         missing = sum(length - len(text) for length, text in begun.values())
         stored = sum(size - 8 - begun[name][0] for name, size in files.items())
@@ -45,6 +46,19 @@ def read_weights(
     if weights.stored != stored:
         raise WeightsError(f"The tensors have {weights.stored} bytes by their headers, but the files have {stored}.")
     return weights
+
+
+def _beginnings(
+    files: Mapping[str, int], read: Reader, budget: int, pool: ThreadPoolExecutor
+) -> dict[str, tuple[int, bytes]]:
+    """Of each file, the length of its header, and as much of it as came with the first bytes."""
+    names, first = list(files), max(8, min(FIRST, budget // max(1, len(files))))
+    begun = {}
+    if first < FIRST:  # of many files: if they are like the first one, there may be too many bytes to read them all
+        begun[names[0]] = _begin(names[0], files[names[0]], first, read)
+        first = 8 if begun[names[0]][0] * len(files) > budget else first
+    left = names[len(begun) :]
+    return begun | dict(zip(left, pool.map(lambda name: _begin(name, files[name], first, read), left), strict=True))
 
 
 def header_length(file: str, first: bytes, size: int) -> int:

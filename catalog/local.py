@@ -6,7 +6,7 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from promptflow.exceptions import UserErrorException, ValidationException
 from promptflow.workspace.atomic import file_error
@@ -157,16 +157,16 @@ def _refs(folder: Path) -> Iterator[tuple[str, str]]:
 
 def _files(folder: Path, blobs: Path) -> Iterator[LocalFile]:
     """Files by name. A link that leads out of the blobs of its model is left out: it is none of the model's."""
-    root = blobs.resolve()
+    root = os.path.realpath(blobs)
     for place, _, names in os.walk(folder):
+        inside = PurePath(place).relative_to(folder)
         for name in names:
-            path = Path(place, name)
-            blob = path.resolve().parent == root if path.is_symlink() else None
-            if blob is False or not path.is_file():
+            path = os.path.join(place, name)
+            blob = os.path.realpath(path) if os.path.islink(path) else ""
+            if blob and os.path.dirname(blob) != root or not os.path.isfile(path):
                 continue
-            yield LocalFile(
-                path.relative_to(folder).as_posix(), path, path.stat().st_size, path.resolve().name if blob else ""
-            )
+            size = os.stat(path).st_size
+            yield LocalFile((inside / name).as_posix(), Path(path), size, os.path.basename(blob))
 
 
 def _remove_tree(folder: Path) -> int:

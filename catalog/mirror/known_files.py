@@ -1,4 +1,5 @@
-"""Files that were asked for a moment ago: a pull asks for thousands of parts of one file, which is looked up once."""
+"""What was asked for a moment ago: thousands of parts of one file, hundreds of files of one commit. Each is looked up
+once."""
 
 from __future__ import annotations
 
@@ -9,9 +10,11 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from catalog.mirror.files import Served, file_response
+from catalog.mirror.repo import MAIN, Mirror, Repo
 
 _SECONDS = 5.0  # what was removed meanwhile is served no longer than this
 _KEPT = 1000
+_KEPT_REPOS = 20
 
 
 class KnownFiles:
@@ -30,6 +33,29 @@ class KnownFiles:
         if file is None or time.monotonic() - since > _SECONDS:
             return None
         return file
+
+
+class KnownRepos:
+    """Lists of files by commit, for which a list stays true: but for files that a pull adds, and what is removed."""
+
+    def __init__(self, mirror: Mirror) -> None:
+        self.mirror = mirror
+        self._known: OrderedDict[tuple[str, str, str], tuple[float, Repo]] = OrderedDict()
+
+    def find(self, kind: str, id: str, revision: str = MAIN) -> Repo:
+        """As it is now."""
+        repo = self.mirror.find(kind, id, revision)
+        self._known[kind, id, repo.sha] = time.monotonic(), repo
+        while len(self._known) > _KEPT_REPOS:
+            self._known.popitem(last=False)
+        return repo
+
+    def with_file(self, kind: str, id: str, revision: str, path: str) -> Repo:
+        """As it was a moment ago, if ``revision`` is a commit that had the file then; else as it is now."""
+        since, repo = self._known.get((kind, id, revision), (0.0, None))
+        if repo is not None and path in repo.entries and time.monotonic() - since <= _SECONDS:
+            return repo
+        return self.find(kind, id, revision)
 
 
 class Shortcut:

@@ -15,7 +15,7 @@ from catalog.mirror.access import Token
 from catalog.mirror.errors import MirrorError
 from catalog.mirror.facts import KnownFacts
 from catalog.mirror.files import file_response, served
-from catalog.mirror.known_files import KnownFiles
+from catalog.mirror.known_files import KnownFiles, KnownRepos
 from catalog.mirror.listing import Listing
 from catalog.mirror.paths import both, plain_id, plain_kind, plain_revision, slashes, small_body
 from catalog.mirror.repo import DATASETS, MODELS, Mirror, Repo
@@ -29,7 +29,8 @@ def read_routes(mirror: Mirror, facts: KnownFacts, known: KnownFiles) -> APIRout
     router = APIRouter()
     get, post = router.get, router.post
     listing = Listing(mirror, facts)
-    main, at = Depends(_main(mirror)), Depends(_at(mirror))
+    repos = KnownRepos(mirror)
+    main, at = Depends(_main(repos)), Depends(_at(repos))
 
     @get("/health")
     def health() -> dict[str, str]:
@@ -88,13 +89,13 @@ def read_routes(mirror: Mirror, facts: KnownFacts, known: KnownFiles) -> APIRout
     def info(repo: Repo = main, blobs: bool = False) -> dict[str, Any]:
         return describe.info(repo, facts.of(repo), blobs=blobs)
 
-    _add_files(router, mirror, known)
+    _add_files(router, repos, known)
     return router
 
 
-def _add_files(router: APIRouter, mirror: Mirror, known: KnownFiles) -> None:
+def _add_files(router: APIRouter, repos: KnownRepos, known: KnownFiles) -> None:
     def answer(kind: str, id: str, revision: str, path: str, request: Request) -> Response:
-        repo = mirror.find(kind, id, plain_revision(revision))
+        repo = repos.with_file(kind, id, plain_revision(revision), slashes(path))
         file = served(repo, repo.entry(slashes(path)))
         if plain_revision(revision) == repo.sha:
             known.add(request.scope["path"], file)
@@ -120,16 +121,16 @@ def _paged(request: Request, found: list[dict[str, Any]], following: int) -> JSO
     return JSONResponse(found, headers={"Link": next_link(url, request.url.query, following)} if following else {})
 
 
-def _main(mirror: Mirror) -> Callable[..., Repo]:
+def _main(repos: KnownRepos) -> Callable[..., Repo]:
     def find(kind: str, name: str, org: str = "") -> Repo:
-        return mirror.find(plain_kind(kind), plain_id(org, name))
+        return repos.find(plain_kind(kind), plain_id(org, name))
 
     return find
 
 
-def _at(mirror: Mirror) -> Callable[..., Repo]:
+def _at(repos: KnownRepos) -> Callable[..., Repo]:
     def find(kind: str, name: str, revision: str, org: str = "") -> Repo:
-        return mirror.find(plain_kind(kind), plain_id(org, name), plain_revision(revision))
+        return repos.find(plain_kind(kind), plain_id(org, name), plain_revision(revision))
 
     return find
 

@@ -63,7 +63,8 @@ def test_many_long_headers_stay_within_the_budget_and_exact() -> None:
     sizes = {name: len(data) for name, data in files.items()}
     asked: list[int] = []
     weights = read_weights(sizes, reader(files, asked))
-    assert sum(asked) <= 1_000_000 and (weights.stored, weights.exact, weights.numbers) == (stored, True, {})
+    # What cannot be read whole is not begun: 1 MB is for heads of requests and the list of files, too.
+    assert sum(asked) + 1000 * len(asked) <= 100_000 and (weights.stored, weights.exact, weights.numbers) == (stored, True, {})
     told = read_weights(sizes, reader(files), dtypes={"BF16": stored // 2})
     assert told.numbers == {"BF16": stored // 2}
     lied = read_weights(sizes, reader(files), dtypes={"BF16": 12})

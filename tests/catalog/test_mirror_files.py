@@ -14,8 +14,9 @@ from urllib.parse import urlsplit
 
 import pytest
 import uvicorn
+from fastapi.testclient import TestClient
 
-from catalog.local import LocalModels
+from catalog.local import LocalModel, LocalModels
 from catalog.mirror import known_files
 from catalog.mirror.app import create_app
 from catalog.mirror.files import Served, asked_part
@@ -149,3 +150,32 @@ def test_the_oldest_of_many_known_files_is_forgotten(monkeypatch: pytest.MonkeyP
     for name in "abc":
         known.add(name, Served(Path(name), 1, "", {}))
     assert [name for name in "abc" if known.get(name)] == ["b", "c"]
+
+
+class Counting(LocalModels):
+    """Counts how often the files of a model are listed."""
+
+    listed = 0
+
+    def get(self, id: str, revision: str | None = None) -> LocalModel:
+        self.listed += 1
+        return super().get(id, revision)
+
+
+def test_the_files_of_one_commit_are_listed_once(workspace: Workspace, cache: Path) -> None:
+    sha = pulled(cache, "org/many", {f"part-{at}": bytes([at]) for at in range(30)})
+    models = Counting(cache)
+    with TestClient(create_app(workspace, models), "http://localhost") as client:
+        assert client.get("/api/models/org/many").json()["sha"] == sha
+        for at in range(30):
+            assert client.get(f"/org/many/resolve/{sha}/part-{at}").content == bytes([at])
+    assert models.listed == 1
+
+
+def test_a_file_that_a_pull_adds_is_there_at_once(workspace: Workspace, cache: Path) -> None:
+    sha = pulled(cache, "org/grows", {"a": b"a"})
+    with TestClient(create_app(workspace, LocalModels(cache)), "http://localhost") as client:
+        assert client.get(f"/org/grows/resolve/{sha}/a").status_code == 200
+        assert client.get(f"/org/grows/resolve/{sha}/b").status_code == 404
+        (cache / "models--org--grows/snapshots" / sha / "b").write_bytes(b"b")
+        assert client.get(f"/org/grows/resolve/{sha}/b").content == b"b"
