@@ -73,6 +73,7 @@ def model_spec(data: Mapping[str, Any], folder: Path, marks: Marks | None = None
     """The model that a mapping describes. AssetFileError with all that is wrong."""
     problems: list[Problem] = []
     values: dict[str, Any] = {}
+    wrong: set[str] = set()
     for key, value in data.items():
         name = _OLD.get(key, key)
         if key in _IGNORED or value is None:
@@ -83,8 +84,9 @@ def model_spec(data: Mapping[str, Any], folder: Path, marks: Marks | None = None
             values[name] = _read(name, value)
         except ValidationException as error:
             problems.append(_problem(error, marks, key))
+            wrong.add(name)
     for key in ("name", "path"):
-        if key not in values and not any(problem.where in (key, *_OLD) for problem in problems):
+        if key not in values and key not in wrong:
             problems.append(_problem(ValidationException(f"A model needs {key!r}."), marks))
     if problems:
         raise AssetFileError(problems[0].message, problems=tuple(problems), location=marks.name if marks else "")
@@ -147,4 +149,5 @@ def _nearest(word: str, words: tuple[str, ...]) -> str:
 
 def _problem(error: ValidationException, marks: Marks | None, *keys: str) -> Problem:
     line, column = marks.at(*keys) if marks else (0, 0)
-    return Problem(error.message, line, column, hint=error.hint, where=str(keys[0]) if keys else "")
+    elsewhere = marks.location(*keys) if marks and not line else ""  # such as a flag
+    return Problem(error.message, line, column, hint=error.hint, where=elsewhere or (str(keys[0]) if keys else ""))

@@ -18,17 +18,21 @@ from promptflow.cli.command import Command
 from promptflow.cli.errors import UsageError
 from promptflow.cli.output import Output
 from promptflow.cli.overrides import apply
+from promptflow.cli.said import said
 
 _GIVEN = ("name", "version", "type", "description", "stage", "run")
 _CHANGING = ("description", "stage", "tags", "properties")
+_FLAT = ("tags", "properties")
 
 
 def create(args: Namespace, out: Output) -> None:
     data, marks = load_model_file(args.file) if args.file else ({}, None)
-    data = apply(data, args.overrides, known=[*KEYS, *data])
+    data = apply(data, args.overrides, known=[*KEYS, *data], flat=_FLAT)
     registry = open_registry(args)
     folder = Path(args.file).parent if args.file else Path()
-    asset = registry.create(model_spec({**data, **_given(args, data)}, folder, marks))
+    given = _given(args, data)
+    places = said(marks, args.overrides or (), given, _FLAT)
+    asset = registry.create(model_spec({**data, **given}, folder, places))
     _tell(registry, asset, out)
     out.hint(f"pf model show -n {asset.name} -v {asset.version}")
 
@@ -37,7 +41,7 @@ def update(args: Namespace, out: Output) -> None:
     registry = open_registry(args)
     asset = registry.get(reference(args))
     current = {key: getattr(asset, key) for key in _CHANGING}
-    changed = apply(current, args.overrides, known=_CHANGING, typed=False)
+    changed = apply(current, args.overrides, known=_CHANGING, typed=False, flat=_FLAT)
     for path in args.remove:
         _remove(changed, path)
     changed |= {key: getattr(args, key) for key in ("description", "stage") if getattr(args, key) is not None}

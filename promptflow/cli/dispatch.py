@@ -51,8 +51,9 @@ def dispatch(words: list[str]) -> int:
         command = load(verb)
         args = build_parser(command, path).parse_args(rest)
         out = Output(
-            format=(args.format or command.format) if command.format else None,
+            format=(args.format or ("json" if args.query else command.format)) if command.format else None,
             explicit=bool(command.format and args.format),
+            query=(args.query or "") if command.format else "",
             verbose=args.verbose, debug=args.debug, no_color=args.no_color, no_progress=args.no_progress,
         )  # fmt: skip
         _set_up_logs(args.verbose, args.debug)
@@ -118,6 +119,7 @@ def build_parser(command: Command, path: list[str]) -> ArgumentParser:
             "-o", "--output", dest="format", choices=formats.FORMATS, 
             help=f"How to write the result ({command.format}).",
         )  # fmt: skip
+        parser.add_argument("--query", metavar="JMESPATH", help="Of the result, this: status, [].name, ...")
     parser.add_argument("--verbose", action="store_true", help="Say more about what is done.")
     parser.add_argument("-d", "--debug", action="store_true", help="Show tracebacks and debug logs.")
     parser.add_argument("--no-color", action="store_true", help="Write without colour.")

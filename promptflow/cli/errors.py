@@ -98,4 +98,6 @@ def _hint(error: BaseException) -> str:
 def _place(error: BaseException, problem: Problem) -> str:
     """`file:line:column node`; problems know their line, their error knows the file."""
     file = _POSITION.sub("", getattr(error, "location", ""))
-    return f"{file}:{problem.line}:{problem.column} {problem.where}".rstrip() if problem.line else file
+    if problem.line:
+        return f"{file}:{problem.line}:{problem.column} {problem.where}".rstrip()
+    return problem.where if problem.where.startswith("--") else file

@@ -10,7 +10,7 @@ from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field
 from typing import Any, TextIO
 
-from promptflow.cli import formats, style, table
+from promptflow.cli import formats, query, style, table
 from promptflow.cli.errors import UsageError
 
 
@@ -20,6 +20,7 @@ class Output:
 
     format: str | None = None
     explicit: bool = False  # the format was asked for, it is no default
+    query: str = ""  # of the result, this part only
     verbose: bool = False
     debug: bool = False
     no_color: bool = False
@@ -31,6 +32,9 @@ class Output:
         self, value: Any, *, columns: Sequence[str] = (), priority: Sequence[str] = (), name: str = "name"
     ) -> None:
         """Write a record (dict) or a list of them in the format that was asked for."""
+        if self.query:
+            self._part(value)
+            return
         ascii = not style.speaks_unicode(self.stdout)
         match self.format or "json":
             case "table":
@@ -79,6 +83,24 @@ class Output:
         self.stdout.flush()
         with redirect_stdout(self.stderr), _descriptor_moved(self.stdout, self.stderr):
             yield
+
+    def _part(self, value: Any) -> None:
+        """What `--query` asks for: as JSON, or bare for scripts."""
+        found = query.search(value, self.query)
+        if found is None and (note := query.missing(value, self.query)):
+            self.note(note)
+        rows = found if isinstance(found, list) else [found]
+        ascii = not style.speaks_unicode(self.stdout)
+        if self.format == "table" and all(isinstance(row, dict) for row in rows):
+            self._table(found, (), ())
+        elif self.format == "yaml":
+            self.text(formats.to_yaml(found))
+        elif self.format in ("table", "tsv", "quiet"):
+            self.text(query.to_lines(found))
+        elif self.format == "jsonl":
+            self.text("\n".join(formats.to_json(row, indent=None, ascii=ascii) for row in rows))
+        else:
+            self.text(formats.to_json(found, ascii=ascii))
 
     def _table(self, value: Any, columns: Sequence[str], priority: Sequence[str]) -> None:
         if isinstance(value, dict):

@@ -11,18 +11,20 @@ from typing import Any
 
 from promptflow.cli.errors import UsageError
 
-_STEP = re.compile(r"\.?([^.\[\]]+)|\[(\d+)\]")
+_QUOTED = r"\"([^\"]+)\"|'([^']+)'"
+_STEP = re.compile(rf"(?:\.?(?:{_QUOTED}|([^.\[\]\"']+))|\[(?:(\d+)|{_QUOTED})\])(?=[.\[]|$)")
 
 
 def parse_path(text: str) -> tuple[str | int, ...]:
-    """`nodes[0].inputs.x` -> ("nodes", 0, "inputs", "x")."""
+    """`nodes[0].inputs.x` -> ("nodes", 0, "inputs", "x"). A name with dots stands in quotes: `tags."a.b"`."""
     steps: list[str | int] = []
     at = 0
     while at < len(text):
         match = _STEP.match(text, at)
         if match is None or (at == 0 and match[0].startswith(".")):
             raise UsageError(f"--set {text}: this is no path", hint="write it as name.name[0].name=value")
-        steps.append(match[1] if match[1] is not None else int(match[2]))
+        name = next((match[group] for group in (1, 2, 3, 5, 6) if match[group] is not None), None)
+        steps.append(int(match[4]) if name is None else name)
         at = match.end()
     if not steps or isinstance(steps[0], int):
         raise UsageError(f"--set {text}: a path begins with a name", hint="write it as name.name[0].name=value")
@@ -38,21 +40,34 @@ def parse_value(text: str) -> Any:
 
 
 def apply(
-    spec: Mapping[str, Any], overrides: Mapping[str, str] | None, *, known: Collection[str] = (), typed: bool = True
+    spec: Mapping[str, Any],
+    overrides: Mapping[str, str] | None,
+    *,
+    known: Collection[str] = (),
+    typed: bool = True,
+    flat: Collection[str] = (),
 ) -> dict[str, Any]:
-    """A copy of ``spec`` with every override set. ``known``: the only top-level names there are (empty: any name)."""
+    """A copy of ``spec`` with every override set. ``known``: the only top-level names there are (empty: any name).
+    ``flat`` are those with nothing below their keys: a dot in the rest of the path belongs to the key."""
     result: dict[str, Any] = copy.deepcopy(dict(spec))
     for text, value in (overrides or {}).items():
-        steps = parse_path(text)
+        steps = joined(parse_path(text), flat)
         if known and steps[0] not in known:
             raise UsageError(f"--set {text}: there is no {steps[0]!r} here", hint=nearest_hint(str(steps[0]), known))
         _set(result, steps, parse_value(value) if typed else value, text)
     return result
 
 
+def joined(steps: tuple[str | int, ...], flat: Collection[str]) -> tuple[str | int, ...]:
+    """The path with all that follows one of ``flat`` as one key."""
+    if steps[0] not in flat or len(steps) < 3 or not all(isinstance(step, str) for step in steps):
+        return steps
+    return steps[0], ".".join(map(str, steps[1:]))
+
+
 def nearest_hint(word: str, words: Collection[str]) -> str:
     """`did you mean X?`, or the list of what there is."""
-    close = difflib.get_close_matches(word, words, n=1, cutoff=0.5)
+    close = difflib.get_close_matches(word, words, n=1, cutoff=0.6)
     return f"did you mean {close[0]}?" if close else "one of: " + ", ".join(sorted(words))
 
 

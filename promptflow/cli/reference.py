@@ -19,6 +19,12 @@ This page is made from the help of `pf` itself: `python -m promptflow.cli.refere
 - **Formats.** `-o table|json|jsonl|yaml|tsv|quiet`. Commands whose JSON scripts read print JSON unless asked
   otherwise; the others print a table. On a terminal a table fits its width and drops the least important columns,
   naming them; in a pipe it has no borders and nothing is cut. `quiet` prints names only.
+- **Parts of results.** `--query` takes [JMESPath](https://jmespath.org), as `az` does, on every command that has `-o`:
+  `--query name -o tsv`, `--query "[?status=='Failed'].name"`. With it JSON is written unless asked otherwise, and
+  `-o tsv` has no heading.
+- **`--set`** takes paths: `settings.error_threshold=5`, `nodes[0].inputs.x=1`; a name with dots in it stands in quotes,
+  `'options."a.b"=1'`. Names of tags, properties and environment variables need none. Errors name the flag that said
+  what is wrong.
 - **Exit codes.** 0 done · 1 error · 2 the command line is wrong · 3 rows failed, or a check says that something must
   change · 130 Ctrl-C. `pf run create --fail-on any|N|N%|never` says how many failed rows count; `PF_COMPAT=1.18`
   brings promptflow 1.18's exit code 0 back.

@@ -36,7 +36,7 @@ _PRINTED = (
     "$schema", "id", "kind", "type", "provisioning_state", "creation_context", "resourceGroup", "revision", "created",
     "updated",
 )  # fmt: skip
-KEYS = (*_SHARED, "settings", *SETTINGS, *RECORDED, *_PRINTED)
+KEYS = (*_SHARED, "settings", *SETTINGS, "type", *RECORDED)
 _WORKERS, _RETRIES = 1000, 100
 
 

@@ -18,7 +18,7 @@ _PRINTED = (
     "$schema", "id", "kind", "type", "provisioning_state", "scoring_uri", "openapi_uri", "resourceGroup",
     "creation_context", "traffic", "revision", "created", "updated",
 )  # fmt: skip
-KEYS = ("name", "auth_mode", "defaults", "description", "tags", "properties", *RECORDED, *_PRINTED)
+KEYS = ("name", "auth_mode", "defaults", "description", "tags", "properties", *RECORDED)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ from promptflow.cli import exits
 from promptflow.cli.args import add_yes
 from promptflow.cli.command import Command
 from promptflow.cli.output import Output
-from promptflow.cli.overrides import apply
 from promptflow.workspace.yamlfile import Marks
 from serve.batch.deployment_file import KEYS, BatchDeploymentFile, batch_document, read_batch_deployment
 from serve.batch.jobs import JobStore
@@ -24,11 +23,9 @@ from serve.cli.endpoint_arguments import (
     add_deployments_to_list,
     add_file,
     add_labels,
-    add_query,
-    tell,
     tell_all,
 )
-from serve.cli.given import deployment_named, exclusive, flags, folder_of, loaded
+from serve.cli.given import deployment_named, exclusive, flags, folder_of, loaded, overridden, places
 
 _COLUMNS = ("name", "endpoint_name", "kind", "model", "default", "updated")
 _PRIORITY = ("name", "endpoint_name", "default", "model")
@@ -39,14 +36,14 @@ _WHAT = "A batch deployment"
 def create(args: Namespace, out: Output) -> None:
     store = open_batch()
     data, marks = loaded(args, _WHAT)
-    data = apply({**data, **flags(args, _GIVEN)}, args.overrides, known=KEYS)
+    data = overridden({**data, **flags(args, _GIVEN)}, args, KEYS)
     file = _read(data, args, marks, out)
     store.get(file.shared.endpoint)  # before anything is copied
     current = store.find_deployment(file.shared.endpoint, file.shared.name)
     if current is not None:
         out.note(f"the deployment '{current.endpoint}/{current.name}' is there already: it is updated")
     kept = store.put(resolve_batch(file, store.workspace, current), default=args.set_default)
-    tell(out, record(store, kept), args)
+    out.result(record(store, kept))
     out.hint(f"pf batch-endpoint invoke -n {kept.endpoint} --input FOLDER")
 
 
@@ -55,15 +52,15 @@ def update(args: Namespace, out: Output) -> None:
     data, marks = loaded(args, _WHAT)
     data = {**data, **flags(args, _GIVEN)}
     current = store.deployment(*deployment_named({**data, **args.overrides}))
-    merged = apply({**batch_document(current), **exclusive(data)}, args.overrides, known=KEYS)
-    file = _read(merged, args, marks if args.file else None, out)
+    merged = overridden({**batch_document(current), **exclusive(data)}, args, KEYS)
+    file = _read(merged, args, marks, out)
     kept = store.put(resolve_batch(file, store.workspace, current), default=args.set_default)
-    tell(out, record(store, kept), args)
+    out.result(record(store, kept))
 
 
 def show(args: Namespace, out: Output) -> None:
     store = open_batch()
-    tell(out, record(store, store.deployment(args.endpoint_name, args.name)), args)
+    out.result(record(store, store.deployment(args.endpoint_name, args.name)))
 
 
 def list_deployments(args: Namespace, out: Output) -> None:
@@ -88,7 +85,7 @@ def delete(args: Namespace, out: Output) -> int:
 def list_jobs(args: Namespace, out: Output) -> None:
     store = open_batch()
     deployment = store.deployment(args.endpoint_name, args.name)
-    tell_jobs(out, JobStore(store.workspace).list(target=deployment.id), args.query)
+    tell_jobs(out, JobStore(store.workspace).list(target=deployment.id))
 
 
 def record(store: BatchStore, deployment: BatchDeployment) -> dict[str, Any]:
@@ -106,7 +103,7 @@ def record(store: BatchStore, deployment: BatchDeployment) -> dict[str, Any]:
 
 def _read(data: dict[str, Any], args: Namespace, marks: Marks | None, out: Output) -> BatchDeploymentFile:
     shown = {key: value for key, value in data.items() if key != "default"}
-    file = read_batch_deployment(shown, folder_of(args), marks)
+    file = read_batch_deployment(shown, folder_of(args), places(args, marks, _GIVEN))
     for warning in file.warnings:
         out.warn(warning)
     for note in file.shared.notes:
@@ -135,12 +132,6 @@ def _file_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--skip-script-validation", action="store_true", help="Without effect.")
     add_at_once(parser)
-    add_query(parser)
-
-
-def _show_arguments(parser: ArgumentParser) -> None:
-    add_batch_deployment(parser)
-    add_query(parser)
 
 
 def _delete_arguments(parser: ArgumentParser) -> None:
@@ -169,7 +160,7 @@ UPDATE = Command(
     "json",
 )  # fmt: skip
 SHOW = Command(
-    show, "Show a batch deployment: what it runs, and its settings.", _show_arguments,
+    show, "Show a batch deployment: what it runs, and its settings.", add_batch_deployment,
     ("pf batch-deployment show -n green -e my-batch",), "json",
 )  # fmt: skip
 LIST = Command(
@@ -181,6 +172,6 @@ DELETE = Command(
     ("pf batch-deployment delete -n green -e my-batch -y",),
 )  # fmt: skip
 LIST_JOBS = Command(
-    list_jobs, "List the jobs of a batch deployment, newest first.", _show_arguments,
+    list_jobs, "List the jobs of a batch deployment, newest first.", add_batch_deployment,
     ("pf batch-deployment list-jobs -n green -e my-batch --query [].name",), "table",
 )  # fmt: skip

@@ -12,7 +12,6 @@ from promptflow.cli.args import KeyValues
 from promptflow.cli.command import Command
 from promptflow.cli.errors import UsageError
 from promptflow.cli.output import Output
-from promptflow.cli.overrides import apply
 from serve.batch.endpoint_file import KEYS, BatchEndpointFile, endpoint_document, read_batch_endpoint
 from serve.batch.jobs import JobStore
 from serve.batch.records import BatchEndpoint
@@ -23,14 +22,11 @@ from serve.cli.endpoint_arguments import (
     add_cloud,
     add_endpoint,
     add_endpoint_to_delete,
-    add_endpoint_to_show,
     add_file,
     add_labels,
-    add_query,
-    tell,
     tell_all,
 )
-from serve.cli.given import flags, loaded
+from serve.cli.given import flags, loaded, overridden, places
 
 _COLUMNS = ("name", "default", "deployments", "description", "created")
 _PRIORITY = ("name", "default", "deployments")
@@ -47,7 +43,7 @@ def create(args: Namespace, out: Output) -> None:
     else:
         out.note(f"the batch endpoint '{there.name}' is there already: it is updated")
         kept = store.update(file.over(there))
-    tell(out, record(store, kept), args)
+    out.result(record(store, kept))
     out.hint(f"pf batch-deployment create -e {kept.name} -f deployment.yml --set-default")
 
 
@@ -63,12 +59,12 @@ def update(args: Namespace, out: Output) -> None:
     changed = file.over(current)
     if args.defaults:
         changed = replace(changed, default=_default(args.defaults))
-    tell(out, record(store, store.update(changed)), args)
+    out.result(record(store, store.update(changed)))
 
 
 def show(args: Namespace, out: Output) -> None:
     store = open_batch()
-    tell(out, record(store, store.get(args.name)), args)
+    out.result(record(store, store.get(args.name)))
 
 
 def list_endpoints(args: Namespace, out: Output) -> None:
@@ -93,7 +89,7 @@ def delete(args: Namespace, out: Output) -> int:
 def list_jobs(args: Namespace, out: Output) -> None:
     store = open_batch()
     endpoint = store.get(args.name)
-    tell_jobs(out, JobStore(store.workspace).list(target=f"batch:{endpoint.name}/"), args.query)
+    tell_jobs(out, JobStore(store.workspace).list(target=f"batch:{endpoint.name}/"))
 
 
 def record(store: BatchStore, endpoint: BatchEndpoint) -> dict[str, Any]:
@@ -112,8 +108,8 @@ def record(store: BatchStore, endpoint: BatchEndpoint) -> dict[str, Any]:
 def _read(args: Namespace, out: Output, base: dict[str, Any]) -> BatchEndpointFile:
     """The file, or ``base``, with the flags over it."""
     data, marks = loaded(args, _WHAT)
-    said = {**base, **data, **flags(args, _GIVEN)}
-    file = read_batch_endpoint(apply(said, args.overrides, known=KEYS), marks)
+    given = overridden({**base, **data, **flags(args, _GIVEN)}, args, KEYS)
+    file = read_batch_endpoint(given, places(args, marks, _GIVEN))
     for warning in file.warnings:
         out.warn(warning)
     return file
@@ -140,7 +136,6 @@ def _file_arguments(parser: ArgumentParser) -> None:
     add_labels(parser)
     parser.add_argument("--auth-mode", metavar="MODE", help="Kept, and without effect: whoever may use pf may use it.")
     add_at_once(parser)
-    add_query(parser)
 
 
 def _update_arguments(parser: ArgumentParser) -> None:
@@ -164,7 +159,7 @@ UPDATE = Command(
     "json",
 )  # fmt: skip
 SHOW = Command(
-    show, "Show a batch endpoint.", add_endpoint_to_show,
+    show, "Show a batch endpoint.", add_endpoint,
     ("pf batch-endpoint show -n my-batch", "pf batch-endpoint show -n my-batch --query defaults.deployment_name"),
     "json",
 )  # fmt: skip
@@ -174,6 +169,6 @@ DELETE = Command(
     ("pf batch-endpoint delete -n my-batch -y",),
 )  # fmt: skip
 LIST_JOBS = Command(
-    list_jobs, "List the jobs of a batch endpoint, newest first.", add_endpoint_to_show,
+    list_jobs, "List the jobs of a batch endpoint, newest first.", add_endpoint,
     ("pf batch-endpoint list-jobs -n my-batch",), "table",
 )  # fmt: skip

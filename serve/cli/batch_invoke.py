@@ -20,7 +20,7 @@ from serve.batch.jobs import COMPLETED, JobStore
 from serve.batch.records import OUTPUT, BatchDeployment, Settings
 from serve.batch.submit import Request, submit
 from serve.cli.batch_arguments import open_batch
-from serve.cli.endpoint_arguments import add_endpoint, add_query, tell
+from serve.cli.endpoint_arguments import add_endpoint
 from serve.cli.given import folder_of, loaded
 from serve.cli.job_stream import follow
 from serve.endpoints.spec import FLOW
@@ -33,7 +33,7 @@ def run(args: Namespace, out: Output) -> int:
     name = args.deployment_name
     deployment = store.deployment(args.name, name) if name else store.default(args.name)
     job = submit(store.workspace, deployment, _request(args, deployment))
-    tell(out, job_document(job), args)
+    out.result(job_document(job))
     out.hint(f"pf job stream -n {job.name}")
     if not args.stream:
         return exits.OK
@@ -128,7 +128,6 @@ def _arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--job-name", metavar="NAME", help="What the job is called; else a name is made up.")
     parser.add_argument("--experiment-name", metavar="NAME", help="The experiment that the job belongs to.")
     parser.add_argument("--stream", action="store_true", help="Print the job's log until it ends.")
-    add_query(parser)
 
 
 INVOKE = Command(

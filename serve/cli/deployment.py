@@ -14,9 +14,7 @@ from serve.cli.endpoint_arguments import (
     add_at_once,
     add_deployment,
     add_deployments_to_list,
-    add_query,
     open_store,
-    tell,
     tell_all,
 )
 from serve.cli.endpoint_live import provisioning_state, status, tell_server
@@ -34,7 +32,7 @@ _PRIORITY = ("name", "state", "traffic", "model", "instances")
 
 def show(args: Namespace, out: Output) -> None:
     store = open_store()
-    tell(out, record(store, store.deployment(args.endpoint_name, args.name)), args)
+    out.result(record(store, store.deployment(args.endpoint_name, args.name)))
 
 
 def list_deployments(args: Namespace, out: Output) -> None:
@@ -107,11 +105,6 @@ def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _show_arguments(parser: ArgumentParser) -> None:
-    add_deployment(parser)
-    add_query(parser)
-
-
 def _delete_arguments(parser: ArgumentParser) -> None:
     add_deployment(parser)
     add_yes(parser)
@@ -129,7 +122,7 @@ def _logs_arguments(parser: ArgumentParser) -> None:
 
 
 SHOW = Command(
-    show, "Show a deployment: what it runs, its settings, its instances.", _show_arguments,
+    show, "Show a deployment: what it runs, its settings, its instances.", add_deployment,
     ("pf deployment show -n blue -e my-endpoint", "pf deployment show -n blue -e my-endpoint --query state -o tsv"),
     "json",
 )  # fmt: skip

@@ -5,13 +5,11 @@ from __future__ import annotations
 from argparse import SUPPRESS, ArgumentParser, Namespace
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from promptflow.cli.command import Command
 from promptflow.cli.errors import UsageError
 from promptflow.cli.output import Output
-from promptflow.cli.overrides import apply
 from promptflow.workspace.yamlfile import Marks
 from serve.cli.deployment import record
 from serve.cli.endpoint_arguments import (
@@ -19,13 +17,11 @@ from serve.cli.endpoint_arguments import (
     add_deployment,
     add_file,
     add_labels,
-    add_query,
     add_wait,
     open_store,
-    tell,
 )
 from serve.cli.endpoint_live import tell_server, wait_until_ready
-from serve.cli.given import deployment_named, exclusive, flags, folder_of, loaded
+from serve.cli.given import deployment_named, exclusive, flags, folder_of, loaded, overridden, places
 from serve.cli.server import ensure_server
 from serve.endpoints.deployment_file import KEYS, DeploymentFile, read_deployment
 from serve.endpoints.document import deployment_document
@@ -40,8 +36,8 @@ _GIVEN = ("name", "endpoint_name", "description", "tags", "properties", "model",
 def create(args: Namespace, out: Output) -> None:
     store = open_store()
     data, marks = loaded(args, "A deployment")
-    data = apply({**data, **flags(args, _GIVEN)}, args.overrides, known=KEYS)
-    file = _read(data, folder_of(args), marks, out)
+    data = overridden({**data, **flags(args, _GIVEN)}, args, KEYS)
+    file = _read(data, args, marks, out)
     store.get(file.endpoint)  # before anything is copied
     current = store.find_deployment(file.endpoint, file.name)
     if current is not None:
@@ -55,11 +51,9 @@ def update(args: Namespace, out: Output) -> None:
     data = {**data, **flags(args, _GIVEN)}
     current = store.deployment(*deployment_named({**data, **(args.overrides or {})}))
     shown = deployment_document(current)
-    if not args.file:
-        marks = None
     # Paths of the file are relative to it; those of what is there are not relative at all.
     merged = {**shown, **exclusive(data)}
-    file = _read(apply(merged, args.overrides, known=KEYS), folder_of(args), marks, out)
+    file = _read(overridden(merged, args, KEYS), args, marks, out)
     _keep(store, resolve(file, store.workspace, current), args, out)
 
 
@@ -95,12 +89,12 @@ def _keep(store: EndpointStore, deployment: Deployment, args: Namespace, out: Ou
         mirror = {name: share for name, share in endpoint.mirror.items() if name != kept.name}
         store.set_traffic(kept.endpoint, traffic, mirror, revision=endpoint.revision)
         tell_server(store.workspace)
-    tell(out, record(store, kept), args)
+    out.result(record(store, kept))
     out.hint(f"pf endpoint invoke -n {kept.endpoint} --request-file request.json")
 
 
-def _read(data: Mapping[str, Any], folder: Path, marks: Marks | None, out: Output) -> DeploymentFile:
-    file = read_deployment(data, folder, marks)
+def _read(data: Mapping[str, Any], args: Namespace, marks: Marks | None, out: Output) -> DeploymentFile:
+    file = read_deployment(data, folder_of(args), places(args, marks, _GIVEN))
     for warning in file.warnings:
         out.warn(warning)
     for note in file.notes:
@@ -127,7 +121,6 @@ def _file_arguments(parser: ArgumentParser) -> None:
     for word in ("--skip-script-validation", "--with-package", "--package-model"):
         parser.add_argument(word, action="store_true", help=SUPPRESS)  # what means nothing here
     add_wait(parser)
-    add_query(parser)
 
 
 def _scale_arguments(parser: ArgumentParser) -> None:
@@ -137,7 +130,6 @@ def _scale_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--max", type=_count, metavar="N", help="At most so many.")
     parser.add_argument("--idle", type=float, metavar="SECONDS", help="None are left after so long without requests.")
     add_wait(parser)
-    add_query(parser)
 
 
 CREATE = Command(

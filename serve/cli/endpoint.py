@@ -11,22 +11,18 @@ from promptflow.cli import exits
 from promptflow.cli.command import Command
 from promptflow.cli.errors import UsageError
 from promptflow.cli.output import Output
-from promptflow.cli.overrides import apply
 from serve.cli.endpoint_arguments import (
     add_at_once,
     add_cloud,
     add_endpoint,
     add_endpoint_to_delete,
-    add_endpoint_to_show,
     add_file,
     add_labels,
-    add_query,
     open_store,
-    tell,
     tell_all,
 )
 from serve.cli.endpoint_live import base_url, provisioning_state, status, tell_server
-from serve.cli.given import flags, loaded
+from serve.cli.given import flags, loaded, overridden, places
 from serve.cli.server import ensure_server
 from serve.endpoints.document import endpoint_document
 from serve.endpoints.endpoint_file import KEYS, EndpointFile, read_endpoint
@@ -54,7 +50,7 @@ def create(args: Namespace, out: Output) -> None:
         kept = store.update(file.over(there))
     ensure_server(store.workspace, out)
     tell_server(store.workspace)
-    tell(out, record(store, kept), args)
+    out.result(record(store, kept))
     out.hint(f"pf deployment create -e {kept.name} -f deployment.yml --all-traffic")
 
 
@@ -75,12 +71,12 @@ def update(args: Namespace, out: Output) -> None:
     _warn_of_unready(store, changed, out)
     kept = store.update(changed)
     tell_server(store.workspace)
-    tell(out, record(store, kept), args)
+    out.result(record(store, kept))
 
 
 def show(args: Namespace, out: Output) -> None:
     store = open_store()
-    tell(out, record(store, store.get(args.name)), args)
+    out.result(record(store, store.get(args.name)))
 
 
 def list_endpoints(args: Namespace, out: Output) -> None:
@@ -139,7 +135,7 @@ def _read(args: Namespace, out: Output, data: dict[str, Any] | None = None) -> E
     kept, marks = loaded(args, _WHAT)
     if args.file or data is None:
         data = {**kept, **flags(args, _GIVEN)}
-    file = read_endpoint(apply(data, args.overrides, known=KEYS), marks)
+    file = read_endpoint(overridden(data, args, KEYS), places(args, marks, _GIVEN))
     for warning in file.warnings:
         out.warn(warning)
     for note in file.notes:
@@ -170,7 +166,6 @@ def _texts(parser: ArgumentParser) -> None:
     parser.add_argument("--auth-mode", metavar="MODE", help="key (the default), or aml_token: expiring tokens.")
     add_labels(parser)
     add_at_once(parser)
-    add_query(parser)
 
 
 def _create_arguments(parser: ArgumentParser) -> None:
@@ -201,7 +196,7 @@ UPDATE = Command(
     "json",
 )  # fmt: skip
 SHOW = Command(
-    show, "Show an endpoint: traffic, state, where to send requests.", add_endpoint_to_show,
+    show, "Show an endpoint: traffic, state, where to send requests.", add_endpoint,
     ("pf endpoint show -n my-endpoint", "pf endpoint show -n my-endpoint --query scoring_uri -o tsv"), "json",
 )  # fmt: skip
 LIST = Command(list_endpoints, "List endpoints.", add_cloud, ("pf endpoint list",), "table")

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from argparse import SUPPRESS, ArgumentParser, Namespace
+from argparse import SUPPRESS, ArgumentParser
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from promptflow.cli.args import KeyValues, add_yes
-from promptflow.cli.errors import UsageError
 from promptflow.cli.output import Output
-from promptflow.cli.overrides import parse_path
 from promptflow.workspace import Workspace
 from serve.endpoints.store import EndpointStore
 
@@ -32,11 +29,6 @@ def add_deployment(parser: ArgumentParser, *, required: bool = True, of: str = "
         "-e", "--endpoint-name", "--endpoint", required=required, metavar="ENDPOINT", help=f"Name of its {of}."
     )
     add_cloud(parser)
-
-
-def add_endpoint_to_show(parser: ArgumentParser) -> None:
-    add_endpoint(parser)
-    add_query(parser)
 
 
 def add_endpoint_to_delete(parser: ArgumentParser) -> None:
@@ -89,29 +81,6 @@ def add_wait(parser: ArgumentParser) -> None:
     )
 
 
-def add_query(parser: ArgumentParser) -> None:
-    parser.add_argument("--query", metavar="PATH", help="Print this field only: scoring_uri, tags.team, ...")
-
-
-def tell(out: Output, record: Mapping[str, Any], args: Namespace) -> None:
-    """The record, or the field of it that `--query` asks for: a plain one as text, for scripts."""
-    if not args.query:
-        out.result(dict(record))
-        return
-    found: Any = record
-    for step in parse_path(args.query):
-        try:
-            found = found[step]
-        except (KeyError, IndexError, TypeError):
-            raise UsageError(f"--query {args.query}: there is no such field", hint=_fields(found)) from None
-    if isinstance(found, Mapping | list):
-        out.result(found)
-    elif out.format in ("json", "jsonl", None):
-        out.text(json.dumps(found))
-    else:
-        out.text("" if found is None else str(found))
-
-
 def tell_all(
     out: Output,
     rows: Sequence[Mapping[str, Any]],
@@ -120,11 +89,7 @@ def tell_all(
     priority: Sequence[str],
 ) -> None:
     """A list of records; in a table, ``flat`` says what its cells hold."""
-    if out.format not in ("table", "tsv"):
+    if out.query or out.format not in ("table", "tsv"):
         out.result(rows)
         return
     out.result([{**row, **flat(row)} for row in rows], columns=columns, priority=priority)
-
-
-def _fields(value: Any) -> str:
-    return f"there are: {', '.join(map(str, value))}" if isinstance(value, Mapping) else ""

@@ -82,7 +82,7 @@ def _send(beacon: Beacon, path: str, body: bytes, headers: dict[str, str], args:
             answer = connection.getresponse()
         if answer.status >= 300:
             raise _error(answer, args)
-        if out.explicit and out.format != "json":
+        if out.query or out.explicit and out.format != "json":
             out.result(_parsed(b"".join(_pieces(answer, beacon))))
         else:
             _print(_pieces(answer, beacon), out)

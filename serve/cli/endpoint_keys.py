@@ -11,14 +11,14 @@ from promptflow.cli import exits, style
 from promptflow.cli.args import add_yes
 from promptflow.cli.command import Command
 from promptflow.cli.output import Output
-from serve.cli.endpoint_arguments import add_at_once, add_endpoint, add_query, open_store, tell
+from serve.cli.endpoint_arguments import add_at_once, add_endpoint, open_store
 from serve.cli.endpoint_live import tell_server
 from serve.endpoints.store import PRIMARY, SECONDARY, EndpointStore
 from serve.endpoints.tokens import SECONDS
 
 
 def get(args: Namespace, out: Output) -> None:
-    tell(out, credentials(open_store(), args.name, args.seconds), args)
+    out.result(credentials(open_store(), args.name, args.seconds))
 
 
 def regenerate(args: Namespace, out: Output) -> int:
@@ -56,7 +56,6 @@ def _get_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--seconds", type=float, default=SECONDS, metavar="N", help=f"So long a token is good ({SECONDS})."
     )
-    add_query(parser)
 
 
 def _regenerate_arguments(parser: ArgumentParser) -> None:

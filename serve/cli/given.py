@@ -1,15 +1,17 @@
-"""What a command is given about an endpoint or a deployment: the YAML of `-f`, and the flags over it."""
+"""What a command is given about an endpoint or a deployment: the YAML of `-f`, the flags over it, `--set` over all."""
 
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from promptflow.cli.errors import UsageError
+from promptflow.cli.overrides import apply
+from promptflow.cli.said import said
 from promptflow.workspace.yamlfile import Marks, load_yaml
-from serve.endpoints.fields import check_mapping
+from serve.endpoints.fields import FLAT, check_mapping
 
 
 def loaded(args: Namespace, what: str) -> tuple[dict[str, Any], Marks | None]:
@@ -29,6 +31,16 @@ def flags(args: Namespace, keys: Sequence[str]) -> dict[str, Any]:
     """Those of the flags that were said."""
     given = {key: getattr(args, key) for key in keys if getattr(args, key) is not None}
     return given | ({"allow_pickle": True} if getattr(args, "allow_pickle", False) else {})
+
+
+def overridden(data: Mapping[str, Any], args: Namespace, known: Collection[str]) -> dict[str, Any]:
+    """With what `--set` says."""
+    return apply(data, args.overrides, known=known, flat=FLAT)
+
+
+def places(args: Namespace, marks: Marks | None, keys: Sequence[str]) -> Marks:
+    """Where each value was said; ``keys`` are those that have a flag of their own."""
+    return said(marks, args.overrides, flags(args, keys), FLAT)
 
 
 def deployment_named(data: Mapping[str, Any]) -> tuple[str, str]:

@@ -18,7 +18,7 @@ from serve.batch.jobs import COMPLETED, Job, JobStore
 from serve.batch.records import OUTPUT
 from serve.batch.submit import resume as go_on
 from serve.cli.batch_arguments import tell_jobs
-from serve.cli.endpoint_arguments import add_cloud, add_query, tell
+from serve.cli.endpoint_arguments import add_cloud
 from serve.cli.job_stream import follow
 
 
@@ -26,11 +26,11 @@ def list_jobs(args: Namespace, out: Output) -> None:
     jobs = _jobs()
     limit = None if args.all_results else args.max_results
     archived = True if args.archived_only else None if args.include_archived else False
-    tell_jobs(out, jobs.list(limit=limit, archived=archived), args.query)
+    tell_jobs(out, jobs.list(limit=limit, archived=archived))
 
 
 def show(args: Namespace, out: Output) -> None:
-    tell(out, job_document(_jobs().get(args.name)), args)
+    out.result(job_document(_jobs().get(args.name)))
 
 
 def stream(args: Namespace, out: Output) -> int:
@@ -49,7 +49,7 @@ def resume(args: Namespace, out: Output) -> int:
     jobs = _jobs()
     job = go_on(jobs.workspace, args.name)
     if not args.stream:
-        tell(out, job_document(job), args)
+        out.result(job_document(job))
         out.hint(f"pf job stream -n {job.name}")
         return exits.OK
     return _code(follow(jobs, job.name, out))
@@ -113,7 +113,6 @@ def _name_arguments(parser: ArgumentParser) -> None:
 def _show_arguments(parser: ArgumentParser) -> None:
     _name_arguments(parser)
     parser.add_argument("--web", action="store_true", help="Without effect: there is no page of jobs.")
-    add_query(parser)
 
 
 def _list_arguments(parser: ArgumentParser) -> None:
@@ -125,13 +124,11 @@ def _list_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--include-archived", action="store_true", help="Archived ones as well.")
     parser.add_argument("--archived-only", action="store_true", help="Archived ones alone.")
     add_cloud(parser)
-    add_query(parser)
 
 
 def _resume_arguments(parser: ArgumentParser) -> None:
     _name_arguments(parser)
     parser.add_argument("--stream", action="store_true", help="Print the job's log until it ends.")
-    add_query(parser)
 
 
 def _download_arguments(parser: ArgumentParser) -> None:

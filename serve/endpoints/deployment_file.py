@@ -36,7 +36,7 @@ KEYS = (
     "name", "endpoint_name", "description", "tags", "properties", "model", "code_configuration", "environment",
     "environment_variables", "instance_count", "scale_settings", "request_settings", "liveness_probe",
     "readiness_probe", "data_collector", "model_mount_path", "flow", "engine", "options", "adapters",
-    "batching", "allow_pickle", "memory_limit", *RECORDED, *PRINTED,
+    "batching", "allow_pickle", "memory_limit", *RECORDED,
 )  # fmt: skip
 _FOLDERS = ("./", "../", "/", "~", "file:")
 

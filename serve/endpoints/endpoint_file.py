@@ -20,7 +20,7 @@ _PRINTED = (
     "revision", "created", "updated", "deployments",
 )  # fmt: skip
 KEYS = (
-    "name", "auth_mode", "traffic", "mirror_traffic", "description", "tags", "properties", *RECORDED, *_PRINTED,
+    "name", "auth_mode", "traffic", "mirror_traffic", "description", "tags", "properties", *RECORDED,
 )  # fmt: skip
 
 

@@ -16,6 +16,8 @@ from promptflow.workspace.yamlfile import Marks
 T = TypeVar("T")
 Path = tuple[str | int, ...]
 
+# Mappings of names to texts: nothing stands below a name, which may have dots in it.
+FLAT = ("tags", "properties", "environment_variables")
 _UNITS = {
     "": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40,
 }  # fmt: skip
@@ -32,10 +34,12 @@ class Findings:
 
     def problem(self, path: Path, message: str, hint: str = "") -> None:
         line, column = self.marks.at(*path) if self.marks else (0, 0)
-        self.problems.append(Problem(message, line, column, hint, _dotted(path)))
+        elsewhere = self.marks.location(*path) if self.marks and not line else ""  # such as a flag
+        self.problems.append(Problem(message, line, column, hint, elsewhere or _dotted(path)))
 
     def warn(self, path: Path, message: str) -> None:
-        self.warnings.append(f"{self.marks.location(*path)}: {message}" if self.marks else message)
+        place = self.marks.location(*path) if self.marks else ""
+        self.warnings.append(f"{place}: {message}" if place else message)
 
     def check(self) -> None:
         """AssetFileError with all that is wrong."""

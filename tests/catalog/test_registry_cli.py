@@ -143,6 +143,7 @@ def test_errors_say_where(pf: Any, project: Path) -> None:
     told = pf("create", "-f", "bad.yml", code=1)
     assert "bad.yml:2:1" in told and "did you mean path?" in told and "needs 'path'" in told
     assert "there is no 'verson' here" in pf("create", "-f", "model.yml", "--set", "verson=1", code=2)
+    assert "at --set type\n" in pf("create", "-f", "model.yml", "--set", "type=none", code=1)
     assert "named twice" in pf("show", "-n", "shop:1", "-v", "1", code=2)
     assert "no model called shop" in pf("show", "-n", "shop", code=1)
 

@@ -17,13 +17,21 @@ SPEC = {"name": "r", "tags": {"a": "1"}, "nodes": [{"inputs": {"x": 0}}, {"input
         ("a.b-c.d e", ("a", "b-c", "d e")),
         ("nodes[0].inputs.x", ("nodes", 0, "inputs", "x")),
         ("a[1][2]", ("a", 1, 2)),
+        ('properties."pf.x".y', ("properties", "pf.x", "y")),
+        ("properties['pf.x']", ("properties", "pf.x")),
     ],
 )
 def test_paths(text: str, steps: tuple[str | int, ...]) -> None:
     assert parse_path(text) == steps
 
 
-@pytest.mark.parametrize("text", ["", ".a", "[0]", "a[x]", "a[0", "a..b"])
+def test_a_flat_mapping_has_nothing_below_its_keys() -> None:
+    paths = {"tags.a.b": "1", 'tags."c.d"': "2", "nodes[0].inputs.x.y": "3"}
+    changed = apply({"nodes": [{"inputs": {}}]}, paths, flat=["tags"])
+    assert changed == {"tags": {"a.b": 1, "c.d": 2}, "nodes": [{"inputs": {"x": {"y": 3}}}]}
+
+
+@pytest.mark.parametrize("text", ['a."b', 'a."b"c', "", ".a", "[0]", "a[x]", "a[0", "a..b"])
 def test_what_is_no_path(text: str) -> None:
     with pytest.raises(UsageError):
         parse_path(text)
@@ -61,6 +69,7 @@ def test_texts_stay_texts_where_types_are_not_wanted() -> None:
     ("path", "hint"),
     [
         ("tgas.x", "did you mean tags?"),
+        ("sad.x", "one of: name, nodes, tags"),
         ("nodes[7].inputs.x", "the list has 2 items, 0 is the first"),
         ("name.x", ""),
         ("tags[0]", ""),

@@ -185,7 +185,21 @@ def test_errors_of_the_command_line(pf: Pf, store: EndpointStore) -> None:
     for words, code, said in (
         (("deployment", "create", "-f", "blue.yml"), 1, "There is no endpoint 'factors'"),
         (("deployment", "create", "-f", "blue.yml", "--set", "instance_kount=2"), 2, "did you mean instance_count?"),
-        (("deployment", "create", "-f", "blue.yml", "--set", "instance_count=0"), 1, "blue.yml:7:1 instance_count"),
+        (("deployment", "create", "-f", "blue.yml", "--set", "instance_count=0"), 1, "at --set instance_count\n"),
+        (
+            ("deployment", "create", "-f", "blue.yml", "--set", "request_settings.x=1"),
+            1,
+            "warning: --set request_settings.x: ",
+        ),
+        (("deployment", "create", "-f", "blue.yml", "--set", "bogus.key=1"), 2, "one of: adapters, allow_pickle"),
+        (
+            ("deployment", "create", "-f", "blue.yml", "--set", "provisioning_state=Failed"),
+            2,
+            "there is no 'provisioning_state'",
+        ),
+        (("deployment", "create", "-f", "blue.yml", "--model", "./none"), 1, "at --model\n"),
+        (("deployment", "create", "-f", "blue.yml", "--set", "model.path=none"), 1, "at --set model.path\n"),
+        (("deployment", "create", "-e", "factors", "--set", "name=../x"), 1, "at --set name\n"),
         (("deployment", "show", "-n", "blue", "-e", "gone"), 1, "There is no endpoint 'gone'"),
         (("deployment", "scale", "-n", "blue", "-e", "gone"), 1, "There is no endpoint 'gone'"),
         (("endpoint", "update", "--traffic", "a=1"), 2, "--name is missing"),
@@ -197,6 +211,27 @@ def test_errors_of_the_command_line(pf: Pf, store: EndpointStore) -> None:
         found, out, err = pf(*words)
         assert (found, out) == (code, "") and said in err, (words, err)
     assert store.list() == []
+
+
+def test_keys_of_properties_may_have_dots(pf: Pf, store: EndpointStore) -> None:
+    words = ("properties.pf.requests_per_minute=302", 'tags."cost.center"=7', "tags['a b']=c", "tags.team=search")
+    assert pf("endpoint", "create", "-f", "endpoint.yml", "--set", *words)[0] == 0
+    kept = store.get("factors")
+    assert kept.properties == {"pf.requests_per_minute": "302"}
+    assert kept.tags == {"cost.center": "7", "a b": "c", "team": "search"}
+
+
+def test_a_part_of_what_is_shown(pf: Pf) -> None:
+    for name in ("one", "two"):
+        pf("endpoint", "create", "-n", name, "--tags", f"team={name}s")
+    assert pf("endpoint", "list", "--query", "[].name", "-o", "tsv")[1] == "one\ntwo\n"
+    assert json.loads(pf("endpoint", "list", "--query", "[?tags.team=='twos'].name | [0]")[1]) == "two"
+    assert json.loads(pf("endpoint", "list", "--query", "length(@)")[1]) == 2
+    table = pf("endpoint", "list", "--query", "[].{n: name, t: tags.team}", "-o", "table")[1].splitlines()
+    assert [line.split() for line in table] == [["N", "T"], ["one", "ones"], ["two", "twos"]]
+    assert pf("endpoint", "list", "--query", "[].[name, tags.team]", "-o", "tsv")[1] == "one\tones\ntwo\ttwos\n"
+    code, out, err = pf("endpoint", "show", "-n", "one", "--query", "scoring_url", "-o", "tsv")
+    assert (code, out) == (0, "") and "there is no such field; there are: id, name, auth_mode" in err
 
 
 def test_two_updates_at_once_end_as_one_of_them(pf: Pf, store: EndpointStore) -> None:
