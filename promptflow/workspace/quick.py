@@ -8,7 +8,7 @@ locked or full disk) is answered with None, and left to the slower way, which te
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,6 +17,7 @@ from promptflow.workspace.jsontext import dumps, loads
 from promptflow.workspace.migrations import HEAD, VERSION_TABLE
 
 T = TypeVar("T")
+Query = tuple[str, str, Mapping[str, Any]]  # the table that it is of, the SQL, and values for it
 
 # The tables it serves, with their columns that are not plain values. A test holds this against the tables.
 JSON_COLUMNS: dict[str, tuple[str, ...]] = {
@@ -56,13 +57,16 @@ class QuickRows:
 
     def select(self, table: str, query: str, values: Mapping[str, Any]) -> list[dict[str, Any]] | None:
         """The rows of a query, whose columns are read as those of ``table``."""
+        return self._ask(table, lambda connection: _rows(connection, table, query, values))
 
-        def read(connection: sqlite3.Connection) -> list[dict[str, Any]]:
-            cursor = connection.execute(query, values)
-            columns = [column[0] for column in cursor.description]
-            return [decoded(table, dict(zip(columns, row, strict=True))) for row in cursor]
+    def select_all(self, queries: Sequence[Query]) -> list[list[dict[str, Any]]] | None:
+        """The rows of each query, of one moment."""
 
-        return self._ask(table, read)
+        def read(connection: sqlite3.Connection) -> list[list[dict[str, Any]]]:
+            connection.execute("BEGIN")
+            return [_rows(connection, *query) for query in queries]
+
+        return self._ask(queries[0][0], read) if all(table in JSON_COLUMNS for table, _, _ in queries) else None
 
     def add(self, table: str, row: Mapping[str, Any]) -> bool | None:
         """Insert the row; False if its name is taken."""
@@ -89,6 +93,12 @@ class QuickRows:
                 return question(connection) if version is not None and version[0] == HEAD else None
         except sqlite3.Error:
             return None
+
+
+def _rows(connection: sqlite3.Connection, table: str, query: str, values: Mapping[str, Any]) -> list[dict[str, Any]]:
+    cursor = connection.execute(query, values)
+    columns = [column[0] for column in cursor.description]
+    return [decoded(table, dict(zip(columns, row, strict=True))) for row in cursor.fetchall()]
 
 
 def _insert(connection: sqlite3.Connection, table: str, row: Mapping[str, Any]) -> sqlite3.Cursor:

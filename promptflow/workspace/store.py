@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from promptflow.exceptions import StoreError
 from promptflow.workspace.db import Database
-from promptflow.workspace.quick import Missing, QuickRows, decoded
+from promptflow.workspace.quick import Missing, Query, QuickRows, decoded
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Table
@@ -74,6 +74,19 @@ class Store:
 
         with self.db.read() as connection:
             return [decoded(table, dict(row)) for row in connection.execute(text(query), values).mappings()]
+
+    def select_all(self, queries: Sequence[Query]) -> Sequence[Rows]:
+        """As :meth:`select`, for several queries on one connection; SQLite's rows are of one moment."""
+        found = self._quick.select_all(queries)
+        if found is not None:
+            return found
+        from sqlalchemy import text
+
+        with self.db.read() as connection:
+            return [
+                [decoded(table, dict(row)) for row in connection.execute(text(query), dict(values)).mappings()]
+                for table, query, values in queries
+            ]
 
     def put(self, table: str, row: Mapping[str, Any], *, keep: Sequence[str] = ("created",)) -> None:
         """Insert the row, or change the one of the same key, except for its columns in ``keep``."""

@@ -6,7 +6,7 @@ is ever made of both.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 from promptflow.exceptions import ValidationException
 from promptflow.workspace import Workspace
 from promptflow.workspace.clock import now_text
+from promptflow.workspace.quick import Query
 from serve.endpoints.errors import EndpointConflictError, EndpointNotFoundError
 from serve.endpoints.names import check_deployment_name, check_endpoint_name, nearest
 from serve.endpoints.parts import Parts
@@ -29,6 +30,8 @@ LOCK = "endpoints"
 PRIMARY, SECONDARY, SIGNING = "primary", "secondary", "signing"
 _COUNTER = "endpoints.changes"
 _SHARED = ("description", "tags", "properties")
+_ENDPOINTS = "SELECT * FROM endpoints ORDER BY name"
+_DEPLOYMENTS = "SELECT * FROM deployments ORDER BY endpoint, name"
 _OF_ENDPOINT = (*_SHARED, "auth_mode", "traffic", "mirror", "recorded")
 
 
@@ -50,6 +53,7 @@ class EndpointStore:
         self.snapshots = Snapshots(workspace)
         self._store = workspace.store
         self._parts = Parts(workspace, self.snapshots)
+        self._opened: dict[str, str] = {}
 
     def counter(self) -> int:
         """A number that every change raises: who watches the store need only look at it."""
@@ -59,17 +63,16 @@ class EndpointStore:
     def state(self) -> State:
         """Everything, of one moment. Nobody is kept from writing meanwhile: then it is read again."""
         while True:
-            counter = self.counter()
-            try:
-                endpoints = tuple(self.list())
-                keys = {one.name: (self.keys(one.name), self.signing_key(one.name)) for one in endpoints}
-                found = State(counter, endpoints, tuple(self.deployments()), keys)
-            except EndpointNotFoundError:
-                if self.counter() == counter:
-                    raise
-                continue
-            if self.counter() == counter:
-                return found
+            before, endpoints, deployments, secrets, after = self._store.select_all(_EVERYTHING)
+            if before == after:
+                found = tuple(_endpoint(row) for row in endpoints)
+                home = self.workspace.home
+                return State(
+                    int(after[0]["value"]) if after else 0,
+                    found,
+                    tuple(_deployment(row, home) for row in deployments),
+                    self._all_keys(found, {row["name"]: row["value"] for row in secrets}),
+                )
 
     def find(self, name: str) -> Endpoint | None:
         """That endpoint, or None."""
@@ -88,7 +91,7 @@ class EndpointStore:
 
     def list(self) -> list[Endpoint]:
         """All endpoints, by name."""
-        return [_endpoint(row) for row in self._store.select("endpoints", "SELECT * FROM endpoints ORDER BY name")]
+        return [_endpoint(row) for row in self._store.select("endpoints", _ENDPOINTS)]
 
     def create(self, endpoint: Endpoint) -> Endpoint:
         """Keep a new endpoint, with keys of its own. EndpointConflictError if the name is taken."""
@@ -231,8 +234,26 @@ class EndpointStore:
     def _key(self, name: str, which: str) -> str:
         found = self.workspace.secrets.get(_secret(name, which))
         if found is None:
-            raise EndpointNotFoundError(f"The {which} key of the endpoint '{name}' is gone.")
+            raise _gone(name, which)
         return found
+
+    def _all_keys(self, endpoints: Iterable[Endpoint], kept: Mapping[str, str]) -> dict[str, tuple[Keys, str]]:
+        """``kept`` are the secrets as they are stored. What was so already the last time is not opened again."""
+        opened: dict[str, str] = {}
+
+        def key(name: str, which: str) -> str:
+            stored = kept.get(_secret(name, which))
+            if stored is None:
+                raise _gone(name, which)
+            opened[stored] = self._opened.get(stored) or self.workspace.secrets.decrypt(stored)
+            return opened[stored]
+
+        keys = {
+            one.name: (Keys(key(one.name, PRIMARY), key(one.name, SECONDARY)), key(one.name, SIGNING))
+            for one in endpoints
+        }
+        self._opened = opened
+        return keys
 
     def _drop(self, deployment: Deployment) -> None:
         self._parts.release(deployment.id, deployment.spec.assets)
@@ -241,6 +262,20 @@ class EndpointStore:
     def _changed(self, kind: str, subject: str, payload: Mapping[str, Any] | None = None) -> None:
         self._store.put("meta", {"name": _COUNTER, "value": str(self.counter() + 1)})
         self.workspace.events.append(kind, subject, payload)
+
+
+_COUNTED: Query = ("meta", "SELECT value FROM meta WHERE name = :name", {"name": _COUNTER})
+_EVERYTHING: tuple[Query, ...] = (
+    _COUNTED,
+    ("endpoints", _ENDPOINTS, {}),
+    ("deployments", _DEPLOYMENTS, {}),
+    ("secrets", "SELECT name, value FROM secrets WHERE name LIKE :names", {"names": "endpoint:%"}),
+    _COUNTED,
+)
+
+
+def _gone(name: str, which: str) -> EndpointNotFoundError:
+    return EndpointNotFoundError(f"The {which} key of the endpoint '{name}' is gone.")
 
 
 def _secret(name: str, which: str) -> str:

@@ -14,6 +14,7 @@ from catalog.registry import Registry
 from catalog.schemas import ModelSpec
 from promptflow.exceptions import UserErrorException, ValidationException
 from promptflow.workspace import Workspace
+from promptflow.workspace.quick import QuickRows
 from serve.endpoints.errors import EndpointConflictError, EndpointNotFoundError
 from serve.endpoints.records import TOKEN, Deployment, Endpoint
 from serve.endpoints.spec import Collection, Collector, EnvironmentSpec, Probe, RequestSettings, Spec
@@ -99,6 +100,24 @@ def test_what_is_read_at_once_belongs_together(store: EndpointStore, blue: Deplo
         seen += 1
     mover.join()
     assert seen and store.state().counter == store.counter()
+
+
+def test_many_endpoints_are_read_in_as_many_queries_as_one(
+    store: EndpointStore, blue: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    ask = QuickRows._ask
+    monkeypatch.setattr(
+        QuickRows, "_ask", lambda self, table, question: (asked.append(table), ask(self, table, question))[1]
+    )
+    store.state()
+    one = len(asked)
+    for number in range(5):
+        store.create(Endpoint(f"more-{number}"))
+    asked.clear()
+    keys = store.state().keys
+    assert len(asked) == one
+    assert keys["more-3"] == (store.keys("more-3"), store.signing_key("more-3"))
 
 
 def test_every_change_raises_the_counter(store: EndpointStore, blue: Deployment) -> None:
