@@ -30,7 +30,6 @@ import uvloop
 from benchmarks.bench import Bench
 from benchmarks.figures import Figure
 from promptflow.workspace.http_server import HttpServer, listen
-from serve.app import steady
 from serve.endpoints.records import Endpoint, Keys
 from serve.endpoints.spec import Collection, Collector, RequestSettings
 from serve.gateway.accesslog import AccessLog
@@ -43,6 +42,7 @@ from serve.gateway.lane import Lane
 from serve.gateway.paths import locate
 from serve.gateway.protocol import Protocol
 from serve.gateway.route import Route
+from serve.gateway.steady import steady
 from serve.gateway.traffic import Mirror, Split
 
 AT_ONCE = 16

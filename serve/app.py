@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import hmac
 import logging
 import resource
 import socket
-import sys
 from collections.abc import Callable
 from importlib import import_module
 from importlib.util import find_spec
@@ -30,6 +28,7 @@ from serve.gateway.collect import Writer
 from serve.gateway.gateway import MAX_BODY, Gateway
 from serve.gateway.paths import locate
 from serve.gateway.protocol import Protocol, check_all
+from serve.gateway.steady import steady
 from serve.metrics import CONTENT_TYPE
 from serve.scorers.collecting import folders
 from serve.supervisor.beacon import lit, only_server, server_key
@@ -40,7 +39,6 @@ from serve.supervisor.sync import Sync
 KEEP_ALIVE_SECONDS = 75
 COLLECTED_SECONDS = 2.0  # between looks for what scripts have collected
 GRACE_SECONDS = 8  # that requests in the works have, once the server is told to stop
-SWITCH_SECONDS = 0.0005  # that a thread may hold the interpreter while answers wait for it; Python's own is 5 ms
 JSON = b"application/json"
 OPEN_INFERENCE: dict[str, dict[str, Any]] = {  # what its clients ask of a server as a whole
     "/v2": {"name": "promptflow", "version": "2", "extensions": ["binary_tensor_data"]},
@@ -258,17 +256,6 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
         return None
     factory: Callable[[], asyncio.AbstractEventLoop] = import_module("uvloop").new_event_loop
     return factory
-
-
-def steady() -> None:
-    """Keep what the interpreter does by itself from making answers late: handing over to threads, looking for garbage.
-
-    A look at everything that is imported takes some 40 ms; nothing of that ever becomes garbage.
-    """
-    sys.setswitchinterval(SWITCH_SECONDS)
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(10_000, 20, 50)
 
 
 def _allow_many_files() -> None:
