@@ -2,18 +2,21 @@
 
     python -m benchmarks.gateway_flips [--requests N] [--flips N] [--seconds-between-kills S]
 
-A whole server in a workspace of its own, two deployments of a score.py with two instances each. A flip is a change of
-the store's record and a word to the server, as `pf endpoint update --traffic` does it.
+A whole server in a workspace of its own, two deployments of a score.py with two instances each. Flips come from a
+process of their own: in turn a change of the store's record and a word to the server, as `pf endpoint update --traffic`
+does it, and a call of the REST API. At the end, a split of 90 to 10 is looked at request by request; instances still die.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import http.client
+import json
+import multiprocessing
 import os
 import random
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -26,86 +29,116 @@ import aiohttp
 
 from benchmarks.bench import Bench
 from benchmarks.figures import Figure, ms
+from benchmarks.whole_server import ENDPOINT, NAMES, Running, running
 from promptflow.workspace import Workspace
-from serve.endpoints.records import Deployment, Endpoint
-from serve.endpoints.spec import RequestSettings, Spec
+from serve.cli.endpoint_live import tell_server
 from serve.endpoints.store import EndpointStore
-from serve.supervisor.beacon import Beacon, find
+from serve.supervisor.beacon import find
 
 AT_ONCE = 16
-SCORE = "def init(): pass\n\ndef run(raw):\n    return {name!r}\n"
-NAMES = ("blue", "green")
+CHANGING = -1  # in place of the number of the deployment that has all traffic
+SPLIT = {"blue": 90, "green": 10}
+IN_TURN = 1000  # requests one after the other, of which each prefix is looked at
+
+Spawn = multiprocessing.get_context("spawn")
 
 
-def prepared(folder: Path, instances: int) -> EndpointStore:
-    store = EndpointStore(Workspace.open(folder / "home", database_url=""))
-    store.create(Endpoint("shop"))
-    for name in NAMES:
-        code = folder / name
-        code.mkdir()
-        (code / "score.py").write_text(SCORE.format(name=name))
-        request = RequestSettings(timeout=60, concurrency=16, queue_wait=10)
-        spec = Spec(
-            "script", code=code, scoring_script="score.py", request=request, min_instances=instances,
-            max_instances=instances,
-        )  # fmt: skip
-        store.put(Deployment("shop", name, spec))
-    store.set_traffic("shop", {"blue": 100})
-    return store
+def flip(home: str, times: int, pause: float, colour: Any, effect: Any) -> None:
+    """The process of who changes traffic. ``colour`` is the deployment that has it, ``effect`` gets the seconds."""
+    workspace = Workspace.open(Path(home), database_url="")
+    store = EndpointStore(workspace)
+    beacon = find(workspace.home)
+    assert beacon is not None
+    rest = http.client.HTTPConnection(beacon.host, beacon.port, timeout=60)
+    headers = {"Authorization": f"Bearer {beacon.key}", "Content-Type": "application/json"}
+
+    def by_store(traffic: dict[str, int]) -> None:
+        store.set_traffic(ENDPOINT, traffic)
+        tell_server(workspace)
+
+    def by_rest(traffic: dict[str, int]) -> None:
+        body = json.dumps({"traffic": traffic})
+        rest.request("PUT", f"/api/v1/endpoints/{ENDPOINT}/traffic", body, headers)
+        answer = rest.getresponse()
+        assert answer.read() and answer.status == 200, answer.status
+
+    for way in (by_store, by_rest):  # what is imported for the first change is imported
+        way({NAMES[0]: 100})
+    for turn in range(times):
+        at = (turn + 1) % 2
+        colour.value = CHANGING
+        begun = time.perf_counter()
+        (by_store, by_rest)[turn // 2 % 2]({NAMES[at]: 100})
+        effect.put(time.perf_counter() - begun)
+        colour.value = at
+        time.sleep(pause)
 
 
 class Play:
     """The requests, the flips and the kills, at the same time."""
 
-    def __init__(self, store: EndpointStore, beacon: Beacon, session: aiohttp.ClientSession) -> None:
-        self.store, self.beacon, self.session = store, beacon, session
-        self.key = store.keys("shop").primary
+    def __init__(self, server: Running, session: aiohttp.ClientSession) -> None:
+        self.server, self.session = server, session
+        self.url = f"{server.beacon.url}/endpoints/{ENDPOINT}/score"
+        self.headers = {"Authorization": f"Bearer {server.key}"}
         self.statuses: Counter[int | str] = Counter()
         self.late: list[str] = []  # answers of the other deployment, asked for after a flip was in force
         self.effect: list[float] = []
         self.kills = 0
-        self.colour = ""  # what answers must be, while no flip is under way
+        self.split_error = 0.0  # requests, at the worst prefix
+        self.colour = Spawn.Value("i", CHANGING)
         self.done = False
 
     @property
     def bad(self) -> int:
         return sum(self.statuses.values()) - self.statuses[200]
 
-    async def ask(self, left: Any) -> None:
-        url, headers = f"{self.beacon.url}/endpoints/shop/score", {"Authorization": f"Bearer {self.key}"}
-        for _ in left:
-            expected = self.colour
-            try:
-                async with self.session.post(url, data=b"{}", headers=headers) as answer:
-                    body = await answer.json()
-                    self.statuses[answer.status] += 1
-            except (aiohttp.ClientError, OSError) as error:
-                self.statuses[type(error).__name__] += 1
-                continue
-            if expected and expected == self.colour and answer.status == 200 and body != expected:
-                self.late.append(body)
+    async def one(self) -> str:
+        """The name of who answered; nothing where that was no answer."""
+        try:
+            async with self.session.post(self.url, data=b"{}", headers=self.headers) as answer:
+                body = await answer.read()
+                self.statuses[answer.status] += 1
+                return str(json.loads(body)) if answer.status == 200 else ""
+        except (aiohttp.ClientError, OSError) as error:
+            self.statuses[type(error).__name__] += 1
+            return ""
 
-    async def flip(self, times: int, pause: float) -> None:
-        for turn in range(times):
-            name = NAMES[(turn + 1) % 2]
-            self.colour = ""
-            begun = time.perf_counter()
-            await asyncio.to_thread(self.store.set_traffic, "shop", {name: 100})
-            await self._api("POST", "/api/reload")
-            self.effect.append(time.perf_counter() - begun)
-            self.colour = name
-            await asyncio.sleep(pause)
+    async def ask(self, left: Any) -> None:
+        for _ in left:
+            expected = self.colour.value
+            found = await self.one()
+            if found and expected != CHANGING and expected == self.colour.value and found != NAMES[expected]:
+                self.late.append(found)
+
+    async def flips(self, times: int, pause: float) -> None:
+        effect = Spawn.Queue()
+        home = str(self.server.store.workspace.home)
+        process = Spawn.Process(target=flip, args=(home, times, pause, self.colour, effect))
+        process.start()
+        while len(self.effect) < times:
+            self.effect.append(await asyncio.to_thread(effect.get, timeout=60))
+        await asyncio.to_thread(process.join)
 
     async def kill(self, pause: float) -> None:
         dice = random.Random(7)
         while not self.done:
             await asyncio.sleep(pause * dice.uniform(0.5, 1.5))
-            name = dice.choice(NAMES)
-            status = await self._api("GET", f"/api/v1/endpoints/shop/deployments/{name}/status")
+            status = await asyncio.to_thread(self.server.status, dice.choice(NAMES))
             pids = [one["pid"] for one in status["instances"] if one["phase"] == "ready"]
             if pids:
                 os.kill(dice.choice(pids), signal.SIGKILL)
                 self.kills += 1
+
+    async def split(self) -> None:
+        """Requests one after the other: how far the shares are off, at the worst of their prefixes."""
+        await asyncio.to_thread(self.server.store.set_traffic, ENDPOINT, SPLIT)
+        await asyncio.to_thread(tell_server, self.server.store.workspace)
+        had: Counter[str] = Counter()
+        for number in range(1, IN_TURN + 1):
+            had[await self.one()] += 1
+            off = max(abs(had[name] - number * share / 100) for name, share in SPLIT.items())
+            self.split_error = max(self.split_error, off)
 
     def _rest(self, left: Iterator[int], flips: int) -> Iterator[int]:
         """All requests, and as many more as there are until the last flip."""
@@ -113,19 +146,7 @@ class Play:
         while len(self.effect) < flips:
             yield 0
 
-    async def _api(self, method: str, path: str) -> Any:
-        headers = {"Authorization": f"Bearer {self.beacon.key}"}
-        async with self.session.request(method, self.beacon.url + path, headers=headers) as answer:
-            answer.raise_for_status()
-            return await answer.json()
-
-    async def ready(self) -> None:
-        for name in NAMES:
-            while (await self._api("GET", f"/api/v1/endpoints/shop/deployments/{name}/status"))["state"] != "Ready":
-                await asyncio.sleep(0.05)
-
     async def run(self, requests: int, flips: int, between_kills: float) -> None:
-        await self.ready()
         begun = time.perf_counter()
         probe = iter(range(requests // 20))
         await asyncio.gather(*(self.ask(probe) for _ in range(AT_ONCE)))
@@ -134,8 +155,9 @@ class Play:
         killing = asyncio.create_task(self.kill(between_kills))
         left = iter(range(rest))
         await asyncio.gather(
-            self.flip(flips, max(0.02, seconds / flips)), *(self.ask(self._rest(left, flips)) for _ in range(AT_ONCE))
+            self.flips(flips, max(0.02, seconds / flips)), *(self.ask(self._rest(left, flips)) for _ in range(AT_ONCE))
         )
+        await self.split()
         self.done = True
         await killing
 
@@ -143,18 +165,8 @@ class Play:
 def play(requests: int, flips: int, between_kills: float, instances: int) -> Play:
     """All of it, with a server of its own."""
     with tempfile.TemporaryDirectory(prefix="flips-") as name:
-        store = prepared(Path(name), instances)
-        environ = {**os.environ, "PF_HOME_DIRECTORY": str(store.workspace.home)}
-        argv = [sys.executable, "-m", "promptflow", "server", "start", "--foreground", "--port", "0"]
-        server = subprocess.Popen(argv, env=environ, stderr=subprocess.DEVNULL)
-        try:
-            while (beacon := find(store.workspace.home)) is None:
-                time.sleep(0.05)
-            return asyncio.run(_played(store, beacon, requests, flips, between_kills))
-        finally:
-            server.terminate()
-            server.wait()
-            store.workspace.close()
+        with running(Path(name), instances, {NAMES[0]: 100}) as server:
+            return asyncio.run(_played(server, requests, flips, between_kills))
 
 
 def main(requests: int, flips: int, between_kills: float, instances: int) -> int:
@@ -166,26 +178,31 @@ def main(requests: int, flips: int, between_kills: float, instances: int) -> int
     print(f"{'instances killed':28}{played.kills:>10}")
     print(f"{'answers other than 2xx':28}{played.bad:>10}   {dict(played.statuses)}")
     print(f"{'of the wrong deployment':28}{len(played.late):>10}")
+    print(f"{'split 90 to 10 is off by':28}{played.split_error:>10.2f}   (requests, at the worst prefix of {IN_TURN})")
     print(f"{'a change is in force after':28}{middle:>8.1f}ms   (the worst {worst:.1f} ms)")
-    return 1 if played.bad or played.late else 0
+    return 1 if played.bad or played.late or played.split_error > 1 else 0
 
 
 def flips(bench: Bench) -> list[Figure]:
     """For the table of all figures."""
     played = play(10_000, 100, 0.5, 2)
-    effect = sorted(played.effect)[len(played.effect) // 2]
+    effect = sorted(played.effect)
+    middle, worst = effect[len(effect) // 2], effect[-1]
     what = f"{played.kills} instances killed"
     return [
         Figure("10,000 requests in 100 flips", f"{played.bad} failed", what, "0", not played.bad),
         Figure("requests answered by the wrong side", str(len(played.late)), what, "0", not played.late),
-        Figure("a change of traffic is in force", ms(effect), "-", "<= 100 ms", effect <= 0.1),
-    ]
+        Figure("split 90/10, off at the worst prefix", f"{played.split_error:.2f} requests", what, "<= 1",
+               played.split_error <= 1),
+        Figure("a change of traffic is in force, worst of 100", ms(worst), f"median {ms(middle)}", "<= 100 ms",
+               worst <= 0.1),
+    ]  # fmt: skip
 
 
-async def _played(store: EndpointStore, beacon: Beacon, *args: Any) -> Play:
+async def _played(server: Running, *args: Any) -> Play:
     timeout = aiohttp.ClientTimeout(total=120)
     async with aiohttp.ClientSession(timeout=timeout) as session:
-        played = Play(store, beacon, session)
+        played = Play(server, session)
         await played.run(*args)
         return played
 
