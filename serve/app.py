@@ -18,6 +18,7 @@ import orjson
 import uvicorn
 
 from catalog.assets import LOCK, Asset, Assets
+from promptflow._version import __version__
 from promptflow.workspace import Workspace
 from promptflow.workspace.http_server import HttpServer
 from serve.endpoints.store import EndpointStore
@@ -65,6 +66,7 @@ class ServerApp:
         self.key = server_key(workspace)
         self._rest: Any = None
         self._traces: Any = None
+        self._service: Any = None
         self._tasks: list[asyncio.Task[None]] = []
 
     async def open(self) -> None:
@@ -121,6 +123,12 @@ class ServerApp:
                 # On a thread: importing FastAPI takes longer than a request may be late.
                 self._rest = await asyncio.to_thread(_rest_app, self)
             await self._rest(scope, receive, send)
+        elif path.startswith("/v1.0/"):
+            if self._service is None:
+                self._service = await asyncio.to_thread(_service_app, self)
+            await self._service(scope, receive, send)
+        elif path == "/heartbeat":
+            await _answer(send, 200, {"promptflow": __version__})
         elif path == "/v1/models" and scope["method"] == "GET":
             await self._models(scope, send)
         elif path in OPEN_INFERENCE and scope["method"] == "GET":
@@ -184,10 +192,15 @@ class ServerApp:
 
 
 def _rest_app(server: ServerApp) -> Any:
-    from promptflow._version import __version__
     from serve.api.rest import make_app  # brings FastAPI
 
     return make_app(server, __version__)
+
+
+def _service_app(server: ServerApp) -> Any:
+    from promptflow.service.app import make_app  # brings FastAPI
+
+    return make_app(server.workspace, server.key, __version__)
 
 
 def _traces_app(workspace: Workspace) -> Any:

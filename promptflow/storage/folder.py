@@ -17,11 +17,11 @@ from typing import Any
 
 import orjson
 
-from promptflow.storage.ended import in_order
+from promptflow.storage.ended import Journaled, in_order
 from promptflow.storage.entries import line_record, node_record
 from promptflow.storage.journal import segments
 from promptflow.storage.jsonl import read_jsonl
-from promptflow.storage.layout import LINE_NUMBER, Record, read_lines
+from promptflow.storage.layout import LINE_NUMBER, Record, read_aggregation, read_lines
 
 INPUTS, OUTPUTS, OUTPUT_FILE = "inputs.jsonl", "outputs.jsonl", "flow_outputs/output.jsonl"
 JOURNAL, LOG, SNAPSHOT = "journal", "logs.txt", "snapshot"
@@ -78,6 +78,15 @@ class RunFolder:
             return
         for run, line, nodes in in_order(self.journal):
             yield line_record(line, run), {name: node_record(entry, run) for name, entry in sorted(nodes.items())}
+
+    def aggregation(self) -> dict[str, Record]:
+        """The records of its aggregation nodes, by name."""
+        if not segments(self.journal):
+            return read_aggregation(self.path)
+        journaled = Journaled(self.journal)
+        for _ in journaled.lines():
+            pass  # what is said of aggregation nodes is known at the end
+        return {name: node_record(entry, journaled.run) for name, entry in sorted(journaled.aggregation.items())}
 
     def metrics(self) -> dict[str, Any]:
         return self._json("metrics.json")

@@ -100,6 +100,16 @@ def read_lines(folder: Path) -> Iterator[tuple[Record, dict[str, Record]]]:
             yield record, nodes[record["index"]]
 
 
+def read_aggregation(folder: Path) -> dict[str, Record]:
+    """The records of aggregation nodes by name."""
+    found = {}
+    for path in sorted((folder / NODES).glob(f"*/{0:09}.jsonl")):
+        for record in _records(path):
+            if record.get("index") is None:
+                found[path.parent.name] = record
+    return found
+
+
 def span_name(number: int, size: int, suffix: str = ".jsonl") -> str:
     """``000000000_000000999.jsonl``: the file that holds this line."""
     start = number // size * size

@@ -15,6 +15,7 @@ Row = dict[str, Any]
 JSON = "application/json"
 PROTOBUF = "application/x-protobuf"
 STATUS_MESSAGE = "otel.status_description"
+EXPERIMENT = "experiment.name"
 _STATUS = {"Unset": 0, "Ok": 1, "Error": 2}
 _STATUS_NAMES = {0: "Unset", 1: "Ok", 2: "Error", "STATUS_CODE_OK": "Ok", "STATUS_CODE_ERROR": "Error"}
 
@@ -100,6 +101,8 @@ def _decode_span(span: Mapping[str, Any], resource: Mapping[str, Any]) -> Row:
     status = span.get("status") or {}
     if status.get("message"):
         attributes[STATUS_MESSAGE] = status["message"]
+    if resource.get(EXPERIMENT):
+        attributes.setdefault(EXPERIMENT, resource[EXPERIMENT])
     service = resource.get("service.name")
     if service and service != "promptflow":
         attributes.setdefault("service.name", service)

@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, delete, func, select
+from sqlalchemy import ColumnElement, Select, Text, and_, delete, func, select, type_coerce
 
 from promptflow.exceptions import StoreError
 from promptflow.tracing import otlp, spool
@@ -20,6 +20,8 @@ from promptflow.workspace.tables import spans as table
 
 Row = dict[str, Any]
 Spans = list[SpanRecord]
+Summaries = list[TraceSummary]
+Starts = list[tuple[str, int]]
 
 CLAIMED = ".claimed"
 _BATCH = 1000
@@ -38,15 +40,18 @@ class TraceStore:
         run: str | Sequence[str] | None = None,
         collection: str | None = None,
         session: str | None = None,
-        line_run_id: str | None = None,
+        line_run_id: str | Sequence[str] | None = None,
+        trace_ids: Sequence[str] | None = None,
         started_before: datetime | str | None = None,
         started_after: datetime | str | None = None,
         limit: int | None = 100,
         offset: int = 0,
-    ) -> list[TraceSummary]:
+    ) -> Summaries:
         """Traces that have a span which fits all filters, newest first."""
         self.ingest()
         fits = _filters(run, collection, session, line_run_id, started_before, started_after)
+        if trace_ids is not None:
+            fits.append(table.c.trace_id.in_([*trace_ids]))
         chosen = (
             select(table.c.trace_id, func.min(table.c.start_ns).label("start"))
             .where(and_(True, *fits))
@@ -55,6 +60,27 @@ class TraceStore:
             .limit(limit)
             .offset(offset or None)
         )
+        return self._summaries(chosen)
+
+    def evaluations(self, started_after_ns: int = 0) -> Summaries:
+        """Traces whose first span says what it refers to (``referenced.line_run_id``, ``referenced.batch_run_id``),
+        oldest first."""
+        self.ingest()
+        refers = type_coerce(table.c.attributes, Text).contains('"referenced.', autoescape=True)
+        fits = and_(table.c.parent_id == "", table.c.start_ns >= started_after_ns, refers)
+        return self._summaries(select(table.c.trace_id).where(fits).order_by(table.c.start_ns, table.c.trace_id))
+
+    def collections(self, limit: int) -> Starts:
+        """The collections and when their newest trace began, in nanoseconds; newest first."""
+        self.ingest()
+        newest = func.max(table.c.start_ns)
+        roots = select(table.c.collection, newest).where(table.c.parent_id == "", table.c.collection.is_not(None))
+        chosen = roots.group_by(table.c.collection).order_by(newest.desc(), table.c.collection).limit(limit)
+        with self._workspace.db.read() as connection:
+            return [(str(name), int(start)) for name, start in connection.execute(chosen)]
+
+    def _summaries(self, chosen: Select[Any]) -> Summaries:
+        """Of the traces whose ids a statement gives first, in its order."""
         with self._workspace.db.read() as connection:
             ids = [row.trace_id for row in connection.execute(chosen)]
             rows = [dict(row) for part in _parts(ids) for row in connection.execute(_roots(part)).mappings()]
@@ -206,18 +232,17 @@ def _filters(
     run: str | Sequence[str] | None,
     collection: str | None,
     session: str | None,
-    line_run_id: str | None,
+    line_run_id: str | Sequence[str] | None,
     before: datetime | str | None,
     after: datetime | str | None,
 ) -> list[ColumnElement[bool]]:
     fits: list[ColumnElement[bool]] = []
-    if run is not None:
-        fits.append(table.c.run.in_([run] if isinstance(run, str) else list(run)))
+    for column, values in ((table.c.run, run), (table.c.line_run_id, line_run_id)):
+        if values is not None:
+            fits.append(column.in_([values] if isinstance(values, str) else list(values)))
     for column, value in ((table.c.collection, collection), (table.c.session, session)):
         if value is not None:
             fits.append(column == value)
-    if line_run_id is not None:
-        fits.append(table.c.line_run_id == line_run_id)
     if before is not None:
         fits.append(table.c.start_ns < _nanoseconds(before))
     if after is not None:

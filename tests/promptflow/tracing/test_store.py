@@ -67,6 +67,20 @@ def test_filters_and_order(store: TraceStore) -> None:
     assert len(store.list(started_after="2020-01-01")) == 2
 
 
+def test_what_evaluates_others_says_so(store: TraceStore) -> None:
+    asked, other = one(collection="asked", line_run_id="l"), one(collection="asked")
+    with run_context(collection="grades", **{"referenced.line_run_id": "l"}), span("grade", "Flow") as grade:
+        with span("child"):
+            pass
+    (found,) = store.evaluations()
+    assert (found.trace_id, found.spans) == (grade.trace_id, 2)
+    assert store.evaluations(found.start_ns + 1) == []
+    assert [name for name, _ in store.collections(5)] == ["grades", "asked"]
+    assert [name for name, _ in store.collections(1)] == ["grades"]
+    assert {t.trace_id for t in store.list(trace_ids=[asked, other, "none"])} == {asked, other}
+    assert [t.trace_id for t in store.list(line_run_id=["none", "l"])] == [asked]
+
+
 def test_a_trace_is_found_by_the_beginning_of_its_id_and_by_its_line(store: TraceStore) -> None:
     trace_id = one(line_run_id="line_0")
     for text in (trace_id[:8], f"0x{trace_id}", "line_0", "@latest"):
