@@ -56,7 +56,7 @@ def fast_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 async def _ask(url: str, body: bytes, at_once: int, seconds: float, cpu: Callable[[], float]) -> Asked:
     parts = urlsplit(url)
-    assert parts.hostname is not None
+    assert parts.hostname is not None and parts.port is not None
     head = f"POST {parts.path} HTTP/1.1\r\nhost: {parts.netloc}\r\naccept: application/json\r\n"
     head += f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
     asked = Asked()

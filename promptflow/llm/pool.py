@@ -1,50 +1,35 @@
 """One HTTP connection pool per event loop.
 
-aiohttp, because calls to a model are many and small: at 64 at once it costs a fifth of httpx's CPU per call.
+aiohttp, because calls to a model are many and small: at 64 at once it costs a fifth of httpx's CPU per call. What goes
+to plain ``http://`` and is answered whole has a still cheaper way: `promptflow.llm.plain_http`.
 """
 
 from __future__ import annotations
 
-import asyncio
 import os
 import ssl
-import weakref
-from collections.abc import AsyncGenerator
 from importlib.util import find_spec
-from typing import Any
 
 from promptflow.llm.http import aiohttp
+from promptflow.llm.per_loop import PerLoop
 
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
-_pools: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, aiohttp.ClientSession] = weakref.WeakKeyDictionary()
-_keepers: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncGenerator[Any, None]] = weakref.WeakKeyDictionary()
 
 
 async def session() -> aiohttp.ClientSession:
     """The pool of the running loop. It has no limit of connections: as many slots as requests."""
-    loop = asyncio.get_running_loop()
-    pool = _pools.get(loop)
-    if pool is None or pool.closed:
-        keeper = _keep_session()
-        pool = await anext(keeper)
-        _pools[loop], _keepers[loop] = pool, keeper
-    return pool
+    return await _sessions.get()
 
 
-async def _keep_session() -> AsyncGenerator[aiohttp.ClientSession, None]:
-    # A generator, because a loop that ends closes its async generators: nobody else tells the pool that it is time.
-    loop = asyncio.get_running_loop()
-    pool = aiohttp.ClientSession(
+def _session() -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=300, ssl=certificates()),
         cookie_jar=aiohttp.DummyCookieJar(),
         trust_env=behind_proxy(),
     )
-    try:
-        yield pool
-    finally:
-        _pools.pop(loop, None)
-        _keepers.pop(loop, None)
-        await pool.close()
+
+
+_sessions = PerLoop(_session, aiohttp.ClientSession.close, lambda session: session.closed)
 
 
 def behind_proxy() -> bool:

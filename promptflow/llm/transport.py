@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -16,6 +16,7 @@ from promptflow.llm.endpoints import Endpoint
 from promptflow.llm.failures import Failure, from_status, user_error
 from promptflow.llm.http import aiohttp
 from promptflow.llm.pauses import pause, pauses, turn
+from promptflow.llm.plain_http import Connections, Limits, Place, TooLongError, UnreachableError, direct, place_of
 from promptflow.llm.pool import session
 from promptflow.llm.retry import RetryPolicy, retry_after_seconds
 from promptflow.llm.sse import EventParser, EventTooLong
@@ -33,6 +34,7 @@ CONNECT_SECONDS = 15.0
 READ_SECONDS = 600.0
 MAX_ERROR_BODY = 64 * 1024
 MAX_ANSWER = 256 * 1024 * 1024
+_TOO_LONG = f"The answer is larger than {MAX_ANSWER >> 20} MiB."
 _LONG_WAIT = 1.0  # seconds for a place among the requests of a minute: fewer lines at once are as fast
 DEFAULT_RETRIES = RetryPolicy()
 _answered: set[str] = set()  # who answered once and is not there now will be back, as a rule
@@ -188,10 +190,13 @@ async def _throttled(once: Callable[[], Awaitable[T]], target: Endpoint, throttl
 
 async def _exchange(method: str, target: Endpoint, data: bytes | None, timeout: float | None) -> dict[str, Any]:
     """One request and its whole answer."""
+    place = place_of(method, target.url)
+    if place is not None and (connections := await direct()) is not None:
+        return await _exchange_plainly(connections, place, target, data, timeout)
     response = await _send(method, target, data, timeout)
     try:
         if (response.content_length or 0) > MAX_ANSWER:
-            raise Failure("APIResponseValidationError", f"The answer is larger than {MAX_ANSWER >> 20} MiB.")
+            raise Failure("APIResponseValidationError", _TOO_LONG)
         with _named_failures():
             parts = []
             while part := await _more(response):
@@ -199,6 +204,18 @@ async def _exchange(method: str, target: Endpoint, data: bytes | None, timeout: 
             return _decode(b"".join(parts))
     finally:
         response.release()
+
+
+async def _exchange_plainly(
+    connections: Connections, place: Place, target: Endpoint, data: bytes | None, timeout: float | None
+) -> dict[str, Any]:
+    limits = Limits(CONNECT_SECONDS, timeout or READ_SECONDS, timeout, MAX_ANSWER, MAX_ERROR_BODY)
+    with _named_failures():
+        answer = await connections.ask(place, target.headers, _as_called_there(target, data), limits)
+    if answer.status >= 300:
+        raise _refusal(answer.status, answer.headers, answer.body)
+    _answered.add(target.url)
+    return _decode(answer.body)
 
 
 async def _more(response: aiohttp.ClientResponse) -> bytes:
@@ -212,8 +229,7 @@ async def _send(method: str, target: Endpoint, data: bytes | None, timeout: floa
     """One request and the beginning of its answer."""
     limits = aiohttp.ClientTimeout(total=timeout, sock_connect=CONNECT_SECONDS, sock_read=timeout or READ_SECONDS)
     pool = await session()
-    if target.model and data is not None:  # here, below the tape: a recording keeps the name that the flow has for it
-        data = encode({**orjson.loads(data), "model": target.model})
+    data = _as_called_there(target, data)
     with _named_failures():
         # Redirects are not followed: they would carry the key to another server.
         response = await pool.request(
@@ -223,39 +239,45 @@ async def _send(method: str, target: Endpoint, data: bytes | None, timeout: floa
             _answered.add(target.url)
             return response
         try:
-            raise await _refusal(response)
+            body = b"" if response.status < 400 else await response.content.read(MAX_ERROR_BODY)
+            raise _refusal(response.status, response.headers, body)
         finally:
             response.close()
 
 
-async def _refusal(response: aiohttp.ClientResponse) -> Failure:
-    if response.status < 400:
-        to = response.headers.get("location", "elsewhere")
-        words = f"The server sends on to {to}: give this address to the connection."
-        return Failure("APIStatusError", words, response.status)
-    body = await response.content.read(MAX_ERROR_BODY)
-    return from_status(response.status, body, _retry_after(response))
+def _as_called_there(target: Endpoint, data: bytes | None) -> bytes | None:
+    """The body with the server's name for the model. Below the tape: a recording keeps the one that the flow has."""
+    return encode({**orjson.loads(data), "model": target.model}) if target.model and data is not None else data
 
 
-def _retry_after(response: aiohttp.ClientResponse) -> str:
-    milliseconds = response.headers.get("retry-after-ms", "")  # OpenAI's and Azure's own, and finer
+def _refusal(status: int, headers: Mapping[str, str], body: bytes) -> Failure:
+    if status < 400:
+        to = headers.get("location", "elsewhere")
+        return Failure("APIStatusError", f"The server sends on to {to}: give this address to the connection.", status)
+    return from_status(status, body[:MAX_ERROR_BODY], _retry_after(headers))
+
+
+def _retry_after(headers: Mapping[str, str]) -> str:
+    milliseconds = headers.get("retry-after-ms", "")  # OpenAI's and Azure's own, and finer
     try:
         return str(float(milliseconds) / 1000)
     except ValueError:
-        return response.headers.get("retry-after", "")
+        return headers.get("retry-after", "")
 
 
 @contextmanager
 def _named_failures() -> Iterator[None]:
-    """What aiohttp raises, as a `Failure`."""
+    """What the HTTP clients raise, as a `Failure`."""
     try:
         yield
     except TimeoutError as error:
         raise Failure("APITimeoutError", "Request timed out.") from error
-    except aiohttp.ClientConnectorError as error:
+    except (aiohttp.ClientConnectorError, UnreachableError) as error:
         raise Failure("APIConnectionError", f"Connection error. {error}", unreachable=True) from error
     except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, ConnectionError) as error:
         raise Failure("APIConnectionError", f"Connection error. {_words(error)}", dropped=True) from error
+    except TooLongError:
+        raise Failure("APIResponseValidationError", _TOO_LONG) from None
     except aiohttp.ClientError as error:
         raise Failure("APIConnectionError", f"Connection error. {_words(error)}") from error
 

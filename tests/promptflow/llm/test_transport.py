@@ -157,8 +157,10 @@ def test_every_loop_closes_its_pool(model_server: ModelServer) -> None:
     gc.collect()  # an unclosed pool would warn here, and warnings are errors
 
 
-@pytest.mark.parametrize("how", ["whole", "stream"])
-def test_chunks_that_cannot_be_read_end_the_call(monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+@pytest.mark.parametrize(
+    ("how", "words"), [("whole", "Connection error. The answer is no HTTP"), ("stream", "timed out")]
+)
+def test_chunks_that_cannot_be_read_end_the_call(monkeypatch: pytest.MonkeyPatch, how: str, words: str) -> None:
     monkeypatch.setattr(transport, "READ_SECONDS", 0.5)
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -179,5 +181,23 @@ def test_chunks_that_cannot_be_read_end_the_call(monkeypatch: pytest.MonkeyPatch
             else:
                 await (await transport.open_stream(place, {})).read()
 
-    with pytest.raises((WrappedOpenAIError, ExceedMaxRetryTimes), match="timed out"):
+    with pytest.raises((WrappedOpenAIError, ExceedMaxRetryTimes), match=words):
         asyncio.run(asyncio.wait_for(ask(), 20))
+
+
+@pytest.mark.parametrize("how", ["whole", "stream"])
+def test_a_proxy_is_asked_where_the_environment_names_one(
+    model_server: ModelServer, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    monkeypatch.setenv("http_proxy", model_server.base_url)
+    monkeypatch.delenv("no_proxy", raising=False)
+    place = Endpoint("http://model.invalid/v1/chat/completions", {})
+
+    async def ask() -> None:
+        if how == "whole":
+            await transport.post(place, {"messages": []})
+        else:
+            (await transport.open_stream(place, {"messages": []})).close()
+
+    asyncio.run(ask())
+    assert len(model_server.requests) == 1
