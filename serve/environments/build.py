@@ -105,7 +105,9 @@ def _fill(folder: Path, packages: Packages, log: IO[str], say: Say) -> None:
     listed = folder / "requirements.txt"
     listed.write_text("\n".join(packages.requirements) + "\n", encoding="utf-8")
     pip = [str(python), "-P", "-m", "pip"] if with_pip else [sys.executable, "-P", "-m", "pip", "--python", str(python)]
-    words = ["--disable-pip-version-check", "install", "--no-input", "--progress-bar", "off", "-r", str(listed)]
+    # compiled, whatever pip's own settings say: instances that come back from zero have no time for it
+    words = ["--disable-pip-version-check", "install", "--compile", "--no-input", "--progress-bar", "off"]
+    words += ["-r", str(listed)]
     _run([*pip, *words], log)
     site_packages(python).joinpath(BEHIND).write_text("\n".join(_ours()) + "\n", encoding="utf-8")
 

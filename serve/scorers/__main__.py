@@ -21,14 +21,16 @@ from typing import Any
 import uvicorn
 
 from promptflow.exceptions import PromptflowException
-from serve.endpoints.spec import Spec
+from serve.endpoints.spec import MODEL, Spec
 from serve.scorers.kinds import Application, application
 
 OURS = ("serve", "catalog")  # packages that this process has loaded, beside promptflow
 NOT_LOADED = 3  # the exit code of what could not be loaded: it would not help to start it again at once
+LOADING = (1_000_000, 50, 100)  # looks for garbage are rare while libraries are imported: a fifth of that time
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    gc.set_threshold(*LOADING)
     args = parser().parse_args(argv)
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     spec = Spec.from_json(json.loads(args.spec.read_bytes()))
@@ -39,6 +41,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         app = application(spec, args.deployment)
         make_room(spec.code)
         app.prepare()
+        if spec.kind == MODEL:
+            gc.freeze()  # libraries, and what they made of a file: hardly any garbage, and long to look through
         asyncio.run(serve(app, functools.partial(listen_at, args.socket), Front))
     except PromptflowException as error:
         print(f"error: {error}{f' ({error.hint})' if error.hint else ''}", file=sys.stderr, flush=True)

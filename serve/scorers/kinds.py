@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import gc
 import importlib
 import os
 import sys
@@ -37,7 +38,8 @@ def application(spec: Spec, deployment: str) -> Application:
         if spec.collector is not None:
             _collect(spec)
         assert spec.code is not None
-        return ScorerApp(ScriptScorer(spec.code, spec.scoring_script), spec.request.concurrency)
+        scorer = ScriptScorer(spec.code, spec.scoring_script, gc.freeze)
+        return ScorerApp(scorer, spec.request.concurrency)
     if spec.kind == MODEL:
         need("numpy", extra="ml")
         from serve.scorers.batched import BatchedApp
@@ -46,9 +48,9 @@ def application(spec: Spec, deployment: str) -> Application:
         from serve.scorers.models.base import Loading
 
         assert spec.model_path is not None
-        scorer = ModelScorer(deployment or "model", Loading(spec.model_path, spec.allow_pickle, spec.options))
+        model = ModelScorer(deployment or "model", Loading(spec.model_path, spec.allow_pickle, spec.options))
         batching = Batching.of(spec.options)
-        return BatchedApp(scorer, batching) if batching else ScorerApp(scorer, spec.request.concurrency)
+        return BatchedApp(model, batching) if batching else ScorerApp(model, spec.request.concurrency)
     if spec.kind == FLOW:
         return _Flow(spec)
     if spec.kind == LLM:

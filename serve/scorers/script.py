@@ -21,15 +21,17 @@ RAW = "__azureml_rawhttp__"  # what the decorator of the shim leaves on a functi
 
 
 class ScriptScorer(Scorer):
-    """``code`` is the folder of the script, which is the working folder of this process and first on its path."""
+    """``code`` is the folder of the script, which is the working folder of this process and first on its path.
+    ``imported`` is called once the script is, before its ``init``."""
 
-    def __init__(self, code: Path, script: str) -> None:
-        self._file = code / script
+    def __init__(self, code: Path, script: str, imported: Callable[[], None] = lambda: None) -> None:
+        self._file, self._imported = code / script, imported
         self._run: Callable[..., Any] = _missing
         self._answer: Callable[[Call], Any] = self._of_text
 
     def load(self) -> None:
         module = imported(self._file)
+        self._imported()
         run = getattr(module, "run", None)
         if not callable(run):
             raise LoadError(f"{self._file.name} has no function 'run'.", hint="def run(data): ...")

@@ -35,7 +35,7 @@ def guarded(read: Callable[[], Any], path: Path) -> Any:
             f"{path.name} needs the module '{error.name}', which is not installed.",
             hint=_written(path) or lacking(str(error.name)),
         ) from error
-    except MemoryError:
+    except (LoadError, MemoryError):
         raise
     except Exception as error:
         raise LoadError(f"{path.name} cannot be loaded: {type(error).__name__}: {error}", hint=_hint(path)) from error

@@ -11,7 +11,8 @@ import numpy as np
 from serve.scorers.base import InputError, LoadError
 from serve.scorers.inputs import Inputs
 from serve.scorers.models.base import Field, Loading, Model, Signature, as_rows
-from serve.scorers.models.pickles import guarded, read_pickle
+from serve.scorers.models.pickles import read_pickle
+from serve.scorers.models.skops import read_skops
 
 OUTPUTS = ("predict", "predict_proba", "predict_log_proba", "decision_function", "transform")
 NAMED = frozenset(("ColumnTransformer", "FunctionTransformer"))  # of scikit-learn: they look columns up by name
@@ -19,24 +20,8 @@ DEPTH = 8  # of estimators in estimators that are looked into
 
 
 def load(loading: Loading) -> Model:
-    found = _read_skops(loading) if loading.path.suffix == ".skops" else read_pickle(loading)
+    found = read_skops(loading) if loading.path.suffix == ".skops" else read_pickle(loading)
     return SklearnModel(found, str(loading.options.get("predict_fn") or "predict"))
-
-
-def _read_skops(loading: Loading) -> Any:
-    """Without code, but for types that the user trusts: each by name, or all with the word that pickles need."""
-    from skops.io import get_untrusted_types
-    from skops.io import load as read
-
-    needed = guarded(lambda: get_untrusted_types(file=loading.path), loading.path)
-    trusted = set(map(str, loading.options.get("trusted") or ()))
-    unknown = [name for name in needed if name not in trusted and not loading.pickles]
-    if unknown:
-        raise LoadError(
-            f"{loading.path.name} holds types that nobody has said to be trusted: {', '.join(unknown)}.",
-            hint=f"if you trust them: `options: {{trusted: [{', '.join(unknown)}]}}`, or `allow_pickle: true`",
-        )
-    return guarded(lambda: read(loading.path, trusted=list(needed)), loading.path)
 
 
 class SklearnModel(Model):

@@ -80,3 +80,9 @@ def test_nothing_asked_for_is_this_programs_own(tmp_path):
     environments = Environments(tmp_path / "home")
     for spec in (EnvironmentSpec(), EnvironmentSpec(conda={"dependencies": ["python=3.11", "pip"]})):
         assert environments.make(spec, print) == Path(sys.executable)
+
+
+def test_it_is_compiled_whatever_pip_is_set_to(wheel, tmp_path, monkeypatch):
+    monkeypatch.setenv("PIP_NO_COMPILE", "1")
+    python = Environments(tmp_path / "home").make(EnvironmentSpec(requirements=(str(wheel),)), print)
+    assert [*python.parents[1].glob("lib/*/site-packages/__pycache__/tabulated.*.pyc")]
