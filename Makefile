@@ -6,7 +6,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 LIGHT := .venv
 ALL := .venv-all
 LIGHT_EXTRAS := cpu,serve,dev
-ALL_EXTRAS := cpu,serve,catalog,local,ml,mlflow,rag,pandas,parquet,postgres,ray,langchain,openai,otel,tiktoken,dev,compat
+ALL_EXTRAS := cpu,serve,grpc,catalog,local,ml,mlflow,rag,pandas,parquet,postgres,ray,langchain,openai,otel,tiktoken,dev,compat
 # what else pytest is told: make test ARGS="-k cli -x"
 ARGS ?=
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import hmac
 import logging
+import os
 import resource
 import socket
 from collections.abc import Callable
@@ -21,6 +22,7 @@ from catalog.assets import LOCK, Asset, Assets
 from promptflow._version import __version__
 from promptflow.workspace import Workspace
 from promptflow.workspace.http_server import HttpServer
+from promptflow.workspace.optional import need
 from serve.endpoints.store import EndpointStore
 from serve.gateway.accesslog import AccessLog
 from serve.gateway.aside import aside
@@ -209,6 +211,16 @@ def _traces_app(workspace: Workspace) -> Any:
     return make_app(workspace)
 
 
+def _listening(gateway: Gateway, host: str, port: int) -> contextlib.AbstractAsyncContextManager[int]:
+    # Its handlers of forks look after threads that a child which execs at once does not have, and say so each time.
+    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+    need("grpc", extra="grpc")
+    need("google.protobuf", extra="grpc")
+    from serve.rpc.server import listening
+
+    return listening(gateway, host, port)
+
+
 class Server(HttpServer):
     """Looks after slow clients, too."""
 
@@ -238,19 +250,24 @@ def serve(
     listener: socket.socket,
     *,
     max_body: int = MAX_BODY,
+    grpc_port: int | None = None,
     ready: Callable[[str], None] = lambda url: None,
 ) -> None:
-    """Answer until stopped. UserErrorException if the workspace has a server already."""
+    """Answer until stopped, with a ``grpc_port`` there, too. UserErrorException if the workspace has a server
+    already."""
     host, port = listener.getsockname()[:2]
 
     async def run() -> None:
         app = ServerApp(workspace, max_body=max_body)
         try:
             await app.open()
-            with contextlib.ExitStack() as stack:
+            async with contextlib.AsyncExitStack() as stack:
+                grpc = 0
+                if grpc_port is not None:
+                    grpc = await stack.enter_async_context(_listening(app.gateway, host, grpc_port))
 
                 def told() -> None:
-                    ready(stack.enter_context(lit(workspace, host, port)).url)
+                    ready(stack.enter_context(lit(workspace, host, port, grpc)).url)
 
                 await Server(app, told).serve([listener])
         finally:

@@ -20,6 +20,7 @@ from promptflow.cli.output import Output
 from promptflow.exceptions import UserErrorException, WorkspaceError
 from promptflow.workspace import Workspace, pids
 from promptflow.workspace.http_server import listen
+from promptflow.workspace.optional import need
 from serve.supervisor.beacon import Beacon, find
 
 NAME = "server"
@@ -39,12 +40,17 @@ def start(args: Namespace, out: Output) -> int:
         raise UserErrorException(
             f"The server of this workspace runs on port {running.port}.", hint="pf server start --force moves it"
         )
+    elif running is not None and args.grpc_port is not None and not _answers_grpc(running, args.grpc_port):
+        so_far = f"with gRPC at port {running.grpc}" if running.grpc else "without gRPC"
+        raise UserErrorException(
+            f"The server of this workspace runs {so_far}.", hint="pf server start --force starts it anew"
+        )
     elif running is not None:
         out.result(describe(running, workspace))
         return exits.OK
     if args.foreground or args.debug:
         return _in_foreground(workspace, args, out)
-    beacon = start_server(workspace, args.host, args.port, args.max_body)
+    beacon = start_server(workspace, args.host, args.port, args.max_body, args.grpc_port)
     out.result(describe(beacon, workspace))
     out.hint("pf endpoint create -f endpoint.yml")
     return exits.OK
@@ -80,15 +86,23 @@ def ensure_server(workspace: Workspace, out: Output) -> Beacon:
 
 
 def start_server(
-    workspace: Workspace, host: str = HOST, port: int | None = None, max_body: int | None = None
+    workspace: Workspace,
+    host: str = HOST,
+    port: int | None = None,
+    max_body: int | None = None,
+    grpc_port: int | None = None,
 ) -> Beacon:
     """Start it in the background, and wait until it answers. Without a ``port``: the usual one, or the next that is
     free."""
     port = _free_port(host) if port is None else port
-    with contextlib.closing(listen(host, port)):
-        pass  # says now, and here, what would be wrong with it
+    if grpc_port is not None:
+        need("grpc", extra="grpc")
+    for wanted in (port, *([] if grpc_port is None else [grpc_port])):
+        with contextlib.closing(listen(host, wanted)):
+            pass  # says now, and here, what would be wrong with it
     argv = [sys.executable, "-P", "-m", "promptflow", "server", "start", "--foreground", "--host", host]
     argv += ["--port", str(port), *(["--max-body", str(max_body)] if max_body is not None else [])]
+    argv += ["--grpc-port", str(grpc_port)] if grpc_port is not None else []
     workspace.processes.start(NAME, argv, env={"PF_HOME_DIRECTORY": str(workspace.home)}, cwd=workspace.home)
     return _answering(workspace)
 
@@ -134,6 +148,7 @@ def describe(beacon: Beacon | None, workspace: Workspace) -> dict[str, Any]:
     return {
         "status": "running",
         "url": beacon.url,
+        **({"grpc": beacon.grpc_address} if beacon.grpc else {}),
         "endpoints": f"{beacon.url}/endpoints",
         "api": f"{beacon.url}/api/v1",
         "traces": f"{beacon.url}/v1/traces",
@@ -148,8 +163,12 @@ def _in_foreground(workspace: Workspace, args: Namespace, out: Output) -> int:
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.WARNING)
     listener = listen(args.host, _free_port(args.host) if args.port is None else args.port)
     max_body = {} if args.max_body is None else {"max_body": args.max_body}
-    serve(workspace, listener, ready=lambda url: out.note(f"{url}, until Ctrl-C"), **max_body)
+    serve(workspace, listener, grpc_port=args.grpc_port, ready=lambda url: out.note(f"{url}, until Ctrl-C"), **max_body)
     return exits.OK
+
+
+def _answers_grpc(running: Beacon, port: int) -> bool:
+    return bool(running.grpc) and port in (0, running.grpc)
 
 
 def _free_port(host: str) -> int:
@@ -181,6 +200,9 @@ def _start_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--host", default=HOST, help=f"Address to listen on ({HOST}: this machine only).")
     parser.add_argument(
         "-p", "--port", type=int, help=f"Port ({DEFAULT_PORT}, or the next that is free); 0: a free one."
+    )
+    parser.add_argument(
+        "--grpc-port", type=int, metavar="PORT", help="Answer the Open Inference Protocol's gRPC, too; 0: a free port."
     )
     parser.add_argument("--foreground", action="store_true", help="Stay in the foreground, until Ctrl-C.")
     parser.add_argument("--force", action="store_true", help="Stop the one that runs, and start it anew.")

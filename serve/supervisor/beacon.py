@@ -19,20 +19,29 @@ KEY = "server:key"  # the secret that opens the REST API
 
 @dataclass(frozen=True)
 class Beacon:
-    """``host`` and ``port`` are what to connect to from this machine; ``key`` opens the REST API."""
+    """``host`` and ``port`` are what to connect to from this machine, ``grpc`` the port for that, or 0; ``key`` opens
+    the REST API."""
 
     host: str
     port: int
     pid: int
     identity: str
     key: str
+    grpc: int = 0
 
     def __repr__(self) -> str:
         return f"Beacon({self.url}, pid={self.pid})"
 
     @property
     def url(self) -> str:
-        return f"http://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
+        return f"http://{self._at(self.port)}"
+
+    @property
+    def grpc_address(self) -> str:
+        return self._at(self.grpc)
+
+    def _at(self, port: int) -> str:
+        return f"{f'[{self.host}]' if ':' in self.host else self.host}:{port}"
 
 
 def find(home: Path) -> Beacon | None:
@@ -63,11 +72,11 @@ def only_server(home: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def lit(workspace: Workspace, host: str, port: int) -> Iterator[Beacon]:
+def lit(workspace: Workspace, host: str, port: int, grpc: int = 0) -> Iterator[Beacon]:
     """Tell where this process's server is, until the block ends."""
     reached = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
     own = os.getpid()
-    beacon = Beacon(reached, port, own, pids.identity(own) or "", server_key(workspace))
+    beacon = Beacon(reached, port, own, pids.identity(own) or "", server_key(workspace), grpc)
     file = _file(workspace.home)
     write_whole(file, json.dumps(asdict(beacon)).encode(), mode=0o600)
     try:

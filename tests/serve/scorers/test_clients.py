@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
+from queue import Queue
 from types import SimpleNamespace
 from typing import Any
 
@@ -29,6 +31,7 @@ flavor = pytest.importorskip("mlflow.sklearn")
 linear = pytest.importorskip("sklearn.linear_model")
 
 pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.timeout(600)]
+GRPC = find_spec("grpc") is not None
 COLUMNS = ["a", "b", "c"]
 ROWS = [[0.5, 1.0, 2.0], [3.0, 0.1, 1.0]]
 SPLIT = {"columns": COLUMNS, "index": [0, 1], "data": ROWS}
@@ -99,6 +102,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace
         patch.setenv("PF_HOME_DIRECTORY", str(home))
         write(folder)
         names = [file.stem for file in folder.glob("*.yml")]
+        assert main(["server", "start", *(["--grpc-port", "0"] if GRPC else [])]) == 0
         for name in names:
             assert main(["endpoint", "create", "-n", name]) == 0
             assert main(["deployment", "create", "-f", str(folder / f"{name}.yml"), "--all-traffic", "--no-wait"]) == 0
@@ -109,7 +113,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace
             for name in names:
                 wait(beacon.url, server_key(workspace), name)
             store = EndpointStore(workspace)
-            yield SimpleNamespace(url=beacon.url, keys={name: store.keys(name).primary for name in names})
+            yield SimpleNamespace(
+                url=beacon.url, grpc=beacon.grpc_address, keys={name: store.keys(name).primary for name in names}
+            )
         finally:
             stop_server(workspace)
 
@@ -250,6 +256,76 @@ def test_triton_whose_address_is_the_endpoint(server: SimpleNamespace) -> None:
         assert "binary_tensor_data" in client.get_server_metadata(headers=headers)["extensions"]
     finally:
         client.close()
+
+
+# -- the same over gRPC ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def grpc(server: SimpleNamespace) -> Iterator[Any]:
+    with pytest.importorskip("tritonclient.grpc").InferenceServerClient(server.grpc) as client:
+        yield client
+
+
+@pytest.mark.parametrize(
+    ("name", "input", "output", "shape"),
+    [
+        ("skl", "input", "predict", (2,)),
+        ("mlf", "input", "predict", (2,)),
+        ("net", "input", "predict", (2, 2)),
+        ("onx", "x", "label", (2,)),
+    ],
+)
+def test_triton_over_grpc(server: SimpleNamespace, grpc: Any, name: str, input: str, output: str, shape: Any) -> None:
+    triton = pytest.importorskip("tritonclient.grpc")
+    headers = {"authorization": f"Bearer {server.keys[name]}"}
+    assert grpc.is_model_ready(name, headers=headers)
+    told = grpc.get_model_metadata(name, headers=headers)
+    assert (told.name, list(told.versions)) == (name, ["blue"])
+    tensor = triton.InferInput(input, [2, 3], "FP32")
+    tensor.set_data_from_numpy(numpy.array(ROWS, dtype="f4"))
+    wanted = triton.InferRequestedOutput(output)
+    found = grpc.infer(name, [tensor], "blue", [wanted], headers=headers, request_id="7")
+    assert (found.get_response().id, found.get_response().model_version) == ("7", "blue")
+    assert found.as_numpy(output).shape == shape
+    assert grpc.infer(name, [tensor], headers=headers).as_numpy(output) is not None  # all outputs
+    for version, outputs, told in (
+        ("green", None, "StatusCode.NOT_FOUND"),
+        ("", [triton.InferRequestedOutput("x9")], "StatusCode.INVALID_ARGUMENT"),
+    ):
+        with pytest.raises(triton.InferenceServerException) as caught:
+            grpc.infer(name, [tensor], version, outputs, headers=headers)
+        assert caught.value.status() == told
+
+
+def test_triton_over_grpc_at_once_in_a_stream_and_of_the_server(server: SimpleNamespace, grpc: Any) -> None:
+    triton = pytest.importorskip("tritonclient.grpc")
+    assert grpc.is_server_live() and grpc.is_server_ready()
+    assert "binary_tensor_data" in grpc.get_server_metadata().extensions
+    headers = {"authorization": f"Bearer {server.keys['onx']}"}
+    tensor = triton.InferInput("x", [1, 3], "FP32")
+    tensor.set_data_from_numpy(numpy.array(ROWS[:1], dtype="f4"))
+    heard: Queue[Any] = Queue()
+
+    def told(result: Any, error: Any) -> None:
+        heard.put((result, error))
+
+    ids = {str(number) for number in range(20)}
+    for id in ids:
+        grpc.async_infer("onx", [tensor], told, request_id=id, headers=headers)
+    answers = [heard.get(timeout=60) for _ in ids]
+    assert all(error is None for _, error in answers)
+    assert {result.get_response().id for result, _ in answers} == ids
+    grpc.start_stream(told, headers=headers)
+    for id in ("1", "2"):
+        grpc.async_stream_infer("onx", [tensor], request_id=id)
+    assert [heard.get(timeout=60)[0].get_response().id for _ in range(2)] == ["1", "2"]
+    grpc.stop_stream()
+    with pytest.raises(triton.InferenceServerException) as caught:
+        grpc.infer("onx", [tensor])
+    assert caught.value.status() == "StatusCode.UNAUTHENTICATED"
+    with pytest.raises(triton.InferenceServerException, match="Method not found"):
+        grpc.get_inference_statistics("onx", headers=headers)
 
 
 # -- KServe v1 --------------------------------------------------------------------------------------------------------
