@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from promptflow.exceptions import ValidationException
 
 _FORMS = (
-    r"azureml://registries/(?P<registry>[^/]+)/{kind}s/(?P<name>[^/]+)/versions/(?P<version>[^/]+)",
-    r"azureml://registries/(?P<registry>[^/]+)/{kind}s/(?P<name>[^/]+)/labels/(?P<alias>[^/]+)",
-    r"azureml:/?/?.*/workspaces/[^/]+/{kind}s/(?P<name>[^/]+)/versions/(?P<version>[^/]+)",
-    r"{kind}s:/(?P<name>[^/@]+)/(?P<version>[^/]+)",
-    r"{kind}s:/(?P<name>[^/@]+)@(?P<alias>[^/@]+)",
-    r"(?:azureml:|workspace/)?(?P<name>[^/:@]+):(?P<version>[^/:@]+)",
+    r"azureml://registries/(?P<registry>[^/]+)/{kinds}/(?P<name>[^/]+)/versions/(?P<version>[^/]+)",
+    r"azureml://registries/(?P<registry>[^/]+)/{kinds}/(?P<name>[^/]+)/labels/(?P<alias>[^/]+)",
+    r"azureml:/?/?.*/workspaces/[^/]+/{kinds}/(?P<name>[^/]+)/versions/(?P<version>[^/]+)",
+    r"azureml:/?/?.*/workspaces/[^/]+/{kinds}/(?P<name>[^/]+)/labels/(?P<alias>[^/]+)",
+    r"{kinds}:/(?P<name>[^/@]+)/(?P<version>[^/]+)",
+    r"{kinds}:/(?P<name>[^/@]+)@(?P<alias>[^/@]+)",
+    r"(?:azureml:|workspace/)?(?!azureml:)(?P<name>[^/:@]+):(?P<version>[^/:@]+)",
     r"(?:azureml:|workspace/)?(?P<name>[^/:@]+)@(?P<alias>[^/:@]+)",
     r"(?:azureml:|workspace/)?(?P<name>[^/:@]+)",
 )
@@ -39,11 +40,12 @@ def is_hub_id(text: str) -> bool:
 def parse_reference(text: str, kind: str = "model") -> Reference:
     """``name``, ``name:version``, ``name@alias``, each with ``azureml:`` or ``workspace/`` before it; Azure's long
     forms ``azureml://registries/R/models/N/versions/V`` and MLflow's ``models:/N/V``. ValidationException."""
+    several = kind if kind == "data" else f"{kind}s"
     for form in _FORMS:
-        match = re.fullmatch(form.replace("{kind}", kind), text.strip())
+        match = re.fullmatch(form.replace("{kinds}", several), text.strip())
         if match:
             return Reference(**match.groupdict(""))
     raise ValidationException(
-        f"{text!r} does not name a {kind}.",
-        hint=f"write name, name:version, name@alias or azureml:name:version, as {kind}s are registered",
+        f"{text!r} does not name a {kind}." if several != kind else f"{text!r} names no {kind}.",
+        hint=f"write name, name:version, name@alias or azureml:name:version, as {several} are registered",
     )

@@ -4,41 +4,54 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Self
 
 from promptflow.exceptions import DataFileError, PathNotFoundError, ValidationException
+from promptflow.workspace import Workspace
 from promptflow.workspace.urls import filesystem_of, is_url, shown
 from serve.batch import mltable
+from serve.batch.data import find_data, is_reference
 
 FOLDER, FILE, TABLE = "uri_folder", "uri_file", "mltable"
 TYPES = (FOLDER, FILE, TABLE)
-_CLOUD = ("azureml:", "runs:/")
 _MAGIC = frozenset("*?[")
 
 
 @dataclass(frozen=True)
 class Input:
-    """``path``: absolute, or a url, or a pattern. ``type`` is one of `TYPES`."""
+    """``path``: absolute, or a url, or a pattern. ``type`` is one of `TYPES`, ``asset`` the id of data with a name."""
 
     path: str
     type: str = FOLDER
+    asset: str = ""
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, str]) -> Self:
+        return cls(data["path"], data["type"], data.get("asset", ""))
+
+    def to_json(self) -> dict[str, str]:
+        found = {"path": self.path, "type": self.type}
+        return {**found, "asset": self.asset} if self.asset else found
 
     @property
     def is_url(self) -> bool:
         return is_url(self.path)
 
 
-def resolve_input(text: str, type: str = "", base: Path | None = None) -> Input:
-    """The input that ``text`` names, found to be there if it is on this machine. ``type`` empty: what it looks like."""
+def resolve_input(text: str, type: str = "", base: Path | None = None, *, workspace: Workspace | None = None) -> Input:
+    """The input that ``text`` names, found to be there if it is on this machine. ``type`` empty: what it looks like.
+    ``workspace`` is where data has names."""
     if type and type not in TYPES:
         raise ValidationException(f"'{type}' is no type of an input.", hint=f"one of {', '.join(TYPES)}")
-    if text.startswith(_CLOUD):
-        raise ValidationException(
-            f"{text} names data that is registered elsewhere: there is no registry of data here.",
-            hint="give its path, or a url",
-        )
+    if is_reference(text):
+        if workspace is None:
+            raise ValidationException(f"{text} names data of a workspace.", hint="give its path, or a url")
+        data = find_data(text, workspace)
+        kept = data.type if data.path.is_dir() and data.type == TABLE else ""
+        return replace(resolve_input(str(data.path), type or kept), asset=data.asset)
     if is_url(text):
         if type == TABLE:
             raise ValidationException("A table of a url is not read.", hint="copy its folder to this machine")

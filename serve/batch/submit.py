@@ -53,7 +53,7 @@ def record_job(workspace: Workspace, deployment: BatchDeployment, request: Reque
         "revision": deployment.revision,
         "spec": spec_to_row(deployment.spec, workspace.home),
         "settings": request.settings.to_json(),
-        "input": {"path": request.input.path, "type": request.input.type},
+        "input": request.input.to_json(),
         "inputs": dict(request.inputs),
         "output": str(_output(request) or jobs.folder(name) / OUTPUT),
         "experiment_name": request.experiment or deployment.endpoint,
@@ -62,7 +62,7 @@ def record_job(workspace: Workspace, deployment: BatchDeployment, request: Reque
     job = Job(name, target=deployment.id, display_name=request.display_name or name, record=record)
     with workspace.db.write(lock="batch"):
         kept = jobs.add(job)
-        Uses(workspace).hold(deployment.spec.assets, job.id)
+        Uses(workspace).hold(needed(job), job.id)
     make_folder(jobs.folder(name), 0o700)
     return kept
 
@@ -87,9 +87,15 @@ def record_resume(workspace: Workspace, name: str) -> Job:
     again = job.status != INTERRUPTED or bool(job.record.get("again"))
     changed = replace(job, record={**job.record, "again": again, "error": ""})
     with workspace.db.write(lock="batch"):
-        Uses(workspace).hold(job.record["spec"]["assets"], job.id)
+        Uses(workspace).hold(needed(job), job.id)
         jobs.change(name, status=NOT_STARTED, ended=None, record=dict(changed.record))
     return changed
+
+
+def needed(job: Job) -> list[str]:
+    """The assets that a job cannot do without."""
+    data = job.record["input"].get("asset")
+    return [*job.record["spec"]["assets"], *([data] if data else [])]
 
 
 def _output(request: Request) -> Path | None:

@@ -128,7 +128,7 @@ def _end(task: Task, status: str, error: str) -> None:
 
 def _go_through(task: Task) -> None:
     record, settings = task.job.record, task.settings
-    given = Input(record["input"]["path"], record["input"]["type"])
+    given = Input.from_json(record["input"])
     plan = load_plan(task.folder / "plan", given, settings)
     if not plan.batches:
         raise JobFailedError(f"There are no files in {given.path}.")

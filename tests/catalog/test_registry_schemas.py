@@ -91,6 +91,7 @@ def test_what_is_no_mapping_is_no_model(tmp_path: Path, text: str) -> None:
         ("m:3", Reference("m", "3")),
         ("m@champion", Reference("m", alias="champion")),
         ("azureml:m:1.0", Reference("m", "1.0")),
+        ("azureml:m", Reference("m")),
         ("azureml:m@latest", Reference("m", alias="latest")),
         ("workspace/m", Reference("m")),
         ("workspace/m:2", Reference("m", "2")),

@@ -96,7 +96,7 @@ def test_what_a_job_may_have_otherwise(deployed: Pf, project: Path) -> None:
         (["--input", "data", "--inputs", "a=b"], "only a flow has inputs"),
         (["--input", "data", "--mini-batch-size", "none"], "'mini_batch_size' is 'none'"),
         (["--input", "data", "--set", "output=x"], "there is no 'output' here"),
-        (["--input", "azureml:data:1"], "no registry of data here"),
+        (["--input", "azureml:data:1"], "azureml:data:1: "),
         (["--input", "data", "--output-path", "https://x/y"], "a folder of this machine"),
         (["--input", "data", "--job-name", "../x"], "is no name of a job"),
         (["--input", "data", "--input-type", "mltable"], "There is no file MLTable"),
