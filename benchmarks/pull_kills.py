@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from catalog.local import LocalModels
-from catalog.transfer import CHUNK, DIGESTS
+from catalog.parts import CHUNK
+from catalog.transfer import DIGESTS
 from catalog.verify import verify
 from tests.hub_server import HubServer
 

@@ -1,19 +1,24 @@
-"""The least that a pull must do: a server that lets the kernel send parts of one file, a client that asks for one part
-after the other and writes them to the disk. No hash, no HTTP library, no second thread.
+"""The least that a pull must do: a server that lets the kernel send parts of one file, a client that fetches them on a
+few connections, sends them straight to the disk, and meanwhile hashes them in their order. No HTTP library, no list of
+what is there, no checks.
 
 ``python -m benchmarks.pull_plain FILE`` is the server.
 """
 
 from __future__ import annotations
 
+import hashlib
+import mmap
 import os
 import re
 import socket
 import sys
 import threading
 from pathlib import Path
+from queue import SimpleQueue
 
-_PART = 8 << 20
+_PART = 2 << 20
+_CONNECTIONS = 4
 _RANGE = re.compile(rb"bytes=(\d+)-(\d+)")
 _END = b"\r\n\r\n"
 
@@ -50,19 +55,51 @@ def _head(connection: socket.socket) -> bytes:
     return head
 
 
-def fetch(port: int, size: int, place: Path) -> None:
-    """The whole file to the disk itself."""
-    room = memoryview(bytearray(_PART))
-    with socket.create_connection(("127.0.0.1", port)) as connection, place.open("wb", buffering=0) as file:
-        for start in range(0, size, _PART):
-            part = room[: size - start]
-            connection.sendall(b"GET / HTTP/1.1\r\nRange: bytes=%d-%d\r\n\r\n" % (start, start + len(part) - 1))
+def fetch(port: int, size: int, place: Path) -> str:
+    """The whole file to the disk itself; its SHA-256. ``size``: a multiple of ``_PART``."""
+    handle = os.open(place, os.O_WRONLY | os.O_CREAT | getattr(os, "O_DIRECT", 0))
+    orders: SimpleQueue[tuple[int, mmap.mmap] | None] = SimpleQueue()
+    came: SimpleQueue[tuple[int, mmap.mmap, threading.Event]] = SimpleQueue()
+    threads = [threading.Thread(target=_fetch, args=(port, handle, orders, came)) for _ in range(_CONNECTIONS)]
+    for thread in threads:
+        thread.start()
+    for number in range(_CONNECTIONS):
+        orders.put((number * _PART, mmap.mmap(-1, _PART)))
+    digest = hashlib.sha256()
+    ready: dict[int, tuple[mmap.mmap, threading.Event]] = {}
+    for start in range(0, size, _PART):
+        while start not in ready:
+            at, room, written = came.get()
+            ready[at] = room, written
+        room, written = ready.pop(start)
+        digest.update(room)
+        written.wait()
+        following = start + _CONNECTIONS * _PART
+        orders.put((following, room) if following < size else None)
+    for thread in threads:
+        thread.join()
+    os.fsync(handle)
+    os.close(handle)
+    return digest.hexdigest()
+
+
+def _fetch(
+    port: int,
+    handle: int,
+    orders: SimpleQueue[tuple[int, mmap.mmap] | None],
+    came: SimpleQueue[tuple[int, mmap.mmap, threading.Event]],
+) -> None:
+    with socket.create_connection(("127.0.0.1", port)) as connection:
+        while order := orders.get():
+            start, room = order
+            connection.sendall(b"GET / HTTP/1.1\r\nRange: bytes=%d-%d\r\n\r\n" % (start, start + _PART - 1))
             _head(connection)
-            got = 0
-            while got < len(part):
-                got += connection.recv_into(part[got:])
-            file.write(part)
-        os.fsync(file.fileno())
+            view, got = memoryview(room), 0
+            while got < _PART:
+                got += connection.recv_into(view[got:])
+            came.put((start, room, written := threading.Event()))
+            os.pwrite(handle, room, start)
+            written.set()
 
 
 if __name__ == "__main__":

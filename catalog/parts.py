@@ -1,36 +1,60 @@
-"""Parts of one file, fetched on several connections and written where they belong, given out in their order."""
+"""A file in chunks, fetched on several connections, given out in their order while they are written where they belong.
+
+A chunk is received, hashed and written at the same time as others: each keeps another part of the machine busy.
+"""
 
 from __future__ import annotations
 
-import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
 from queue import SimpleQueue
 
+from catalog.direct import PartWriter, aligned
 from catalog.ranges import RangeReader, RemoteFile, TryAgainError
 
-PART = 2 << 20  # what is asked for at once: a request costs a fifth of the processor time of what it brings
-WINDOW = 8 << 20
+CHUNK = 1 << 20
+WINDOW = 8  # chunks
 CONNECTIONS = 4
+_AT_ONCE = 2  # chunks that are asked for with one request, which costs a fifth of the processor time of what one brings
 _TRIES = 6
 _GOODBYE = 1.0  # seconds that a connection is waited for at the end
 
-_Orders = SimpleQueue[tuple[int, memoryview] | None]
-_Done = SimpleQueue[int | BaseException]
+
+@dataclass(frozen=True)
+class Chunk:
+    """Bytes that came, good until the next chunk is asked for, which must not be before they are ``kept``."""
+
+    start: int
+    data: memoryview
+    kept: Future[None]  # OSError
+
+
+_Came = SimpleQueue[Chunk | BaseException]
+
+
+@dataclass(frozen=True)
+class _Order:
+    """Chunks in a row from ``start`` on, and the memory of each."""
+
+    start: int
+    rooms: Sequence[memoryview]
 
 
 class Parts:
-    """The parts from ``start`` on, each a view of its bytes that is good until the next one is asked for.
+    """The chunks from ``start`` on.
 
-    At most ``WINDOW`` bytes are asked for and not yet given out and done with.
+    At most ``WINDOW`` chunks are asked for and not yet given out and done with.
     """
 
-    def __init__(self, file: RemoteFile, handle: int, start: int) -> None:
+    def __init__(self, file: RemoteFile, writer: PartWriter, start: int) -> None:
         self.file, self.start = file, start
-        self.orders: _Orders = SimpleQueue()
-        self.done: _Done = SimpleQueue()
-        self.room = [memoryview(bytearray(PART)) for _ in range(min(WINDOW // PART, -(-(file.size - start) // PART)))]
-        self.fetchers = [_Fetcher(file, handle, self.orders, self.done) for _ in self.room[:CONNECTIONS]]
+        self.orders: SimpleQueue[_Order | None] = SimpleQueue()
+        self.came: _Came = SimpleQueue()
+        self.free = [aligned(CHUNK) for _ in range(min(WINDOW, -(-(file.size - start) // CHUNK)))]
+        connections = min(CONNECTIONS, -(-len(self.free) // _AT_ONCE))
+        self.fetchers = [_Fetcher(file, writer, self.orders, self.came) for _ in range(connections)]
 
     def __enter__(self) -> Parts:
         for fetcher in self.fetchers:
@@ -47,66 +71,86 @@ class Parts:
             with fetcher.writing:
                 pass
 
-    def __iter__(self) -> Iterator[memoryview]:
+    def __iter__(self) -> Iterator[Chunk]:
         begun = self.start
-        held: dict[int, memoryview] = {}
-        ready: set[int] = set()
-        for at in range(self.start, self.file.size, PART):
-            while self.room and begun < self.file.size:
-                room = self.room.pop(0)
-                held[begun] = room[: self.file.size - begun]
-                self.orders.put((begun, held[begun]))
-                begun += PART
+        ready: dict[int, Chunk] = {}
+        for at in range(self.start, self.file.size, CHUNK):
+            while order := self._next(begun):
+                begun += sum(map(len, order.rooms))
+                self.orders.put(order)
             while at not in ready:
-                came = self.done.get()
+                came = self.came.get()
                 if isinstance(came, BaseException):
                     raise came
-                ready.add(came)
-            yield held[at]
-            ready.remove(at)
-            self.room.append(held.pop(at))
+                ready[came.start] = came
+            yield ready[at]
+            self.free.append(ready.pop(at).data.obj)  # type: ignore[arg-type]
+
+    def _next(self, begun: int) -> _Order | None:
+        """What to ask for from ``begun`` on; None while there is no memory for it, and at the end."""
+        left = -(-(self.file.size - begun) // CHUNK)
+        count = min(left, _AT_ONCE)
+        if not 0 < count <= len(self.free):
+            return None
+        rooms = [memoryview(self.free.pop()) for _ in range(count)]
+        rooms[-1] = rooms[-1][: self.file.size - begun - (count - 1) * CHUNK]
+        return _Order(begun, rooms)
 
 
 class _Fetcher(threading.Thread):
     """One connection. Once ``stop`` is set and ``writing`` is free it does not touch the file any more."""
 
-    def __init__(self, file: RemoteFile, handle: int, orders: _Orders, done: _Done) -> None:
+    def __init__(self, file: RemoteFile, writer: PartWriter, orders: SimpleQueue[_Order | None], came: _Came) -> None:
         super().__init__(name="pull", daemon=True)
-        self.file, self.handle, self.orders, self.done = file, handle, orders, done
+        self.file, self.writer, self.orders, self.came = file, writer, orders, came
         self.stop, self.writing = threading.Event(), threading.Lock()
 
     def run(self) -> None:
         reader = RangeReader()
         try:
             while (order := self.orders.get()) is not None:
-                start, room = order
-                read_part(reader, self.file, start, room, self.stop)
-                with self.writing:
-                    if self.stop.is_set():
-                        return
-                    write_at(self.handle, start, room)
-                self.done.put(start)
-        except BaseException as error:  # handed to whoever takes the parts
-            self.done.put(error)
+                read_part(reader, self.file, order.start, order.rooms, self._keep, self.stop)
+        except BaseException as error:  # handed to whoever takes the chunks
+            self.came.put(error)
         finally:
             reader.close()
 
+    def _keep(self, start: int, data: memoryview) -> None:
+        chunk = Chunk(start, data, Future())
+        with self.writing:
+            if self.stop.is_set():
+                return
+            self.came.put(chunk)
+            try:
+                self.writer.write(start, data)
+            except BaseException as error:
+                chunk.kept.set_exception(error)
+                raise
+        chunk.kept.set_result(None)
+
 
 def read_part(
-    reader: RangeReader, file: RemoteFile, start: int, into: memoryview, stop: threading.Event | None = None
+    reader: RangeReader,
+    file: RemoteFile,
+    start: int,
+    rooms: Sequence[memoryview],
+    came: Callable[[int, memoryview], None] = lambda start, chunk: None,
+    stop: threading.Event | None = None,
 ) -> None:
-    """Read a part; again, with growing pauses, where that may help and nobody has said to stop."""
+    """Fill ``rooms`` from ``start`` on, and say of each when it is full; what did not come is asked for again, with
+    growing pauses, where that may help and nobody has said to stop."""
     stop = stop or threading.Event()
+    at, left = start, list(rooms)
+
+    def filled() -> None:
+        nonlocal at
+        chunk = left.pop(0)
+        came(at, chunk)
+        at += len(chunk)
+
     for number in range(_TRIES):
         try:
-            return reader.read(file, start, into)
+            return reader.read(file, at, left, filled)
         except TryAgainError as error:
             if number == _TRIES - 1 or stop.wait(max(error.after, 0.1 * 2**number)):
                 raise
-
-
-def write_at(handle: int, start: int, data: memoryview) -> None:
-    """All of ``data`` at a place of a file."""
-    while data:
-        count = os.pwrite(handle, data, start)
-        data, start = data[count:], start + count

@@ -11,7 +11,7 @@ import re
 import ssl
 import threading
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import SplitResult, urljoin, urlsplit
 
@@ -66,10 +66,15 @@ class RangeReader:
         self._host = ""
         self._before_path = ""  # a proxy is asked for whole addresses
 
-    def read(self, file: RemoteFile, start: int, into: memoryview) -> None:
-        """Fill ``into`` with the bytes from ``start`` on. TryAgainError, or another HubError where that is no use."""
+    def read(
+        self, file: RemoteFile, start: int, rooms: Sequence[memoryview], filled: Callable[[], None] = lambda: None
+    ) -> None:
+        """Fill ``rooms``, one after the other, with the bytes from ``start`` on; ``filled`` is called after each.
+
+        TryAgainError, or another HubError where that is no use.
+        """
         try:
-            self._read(file, start, into)
+            self._read(file, start, tuple(rooms), filled)
         except HubError:
             self.close()
             raise
@@ -101,14 +106,19 @@ class RangeReader:
             self._connection.close()
             self._connection = None
 
-    def _read(self, file: RemoteFile, start: int, into: memoryview) -> None:
-        response = self._open(file, start, start + len(into))
-        at = 0
-        while at < len(into):
-            count = response.readinto(into[at:])
-            if not count:
-                raise TryAgainError(f"{_host(file.place)} sent {at} bytes instead of {len(into)}.")
-            at += count
+    def _read(self, file: RemoteFile, start: int, rooms: Sequence[memoryview], filled: Callable[[], None]) -> None:
+        size = sum(map(len, rooms))
+        response = self._open(file, start, start + size)
+        sent = 0
+        for room in rooms:
+            at = 0
+            while at < len(room):
+                count = response.readinto(room[at:])
+                if not count:
+                    raise TryAgainError(f"{_host(file.place)} sent {sent + at} bytes instead of {size}.")
+                at += count
+            sent += at
+            filled()
         if response.read(1):  # nothing is left, or the connection is of no more use
             raise HubError(f"{_host(file.place)} sent more than was asked for.")
 

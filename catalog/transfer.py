@@ -15,13 +15,13 @@ from io import FileIO
 from pathlib import Path
 from typing import Protocol
 
+from catalog.direct import PartWriter, write_at
 from catalog.flush import Flusher
 from catalog.huberrors import HubError
-from catalog.parts import Parts, read_part, write_at
+from catalog.parts import CHUNK, Parts, read_part
 from catalog.ranges import RangeReader, RemoteFile
 from promptflow.exceptions import WorkspaceError
 
-CHUNK = 1 << 20
 PARTIAL, DIGESTS = ".pf-partial", ".pf-digests"
 _LOOKS = 8  # how many damaged chunks are replaced one by one before the rest of the file is read again
 
@@ -81,11 +81,13 @@ class _Download:
         self.blob.parent.mkdir(parents=True, exist_ok=True)
         self.data = _open(self.partial)
         self.digests = _open(self.journal)
+        self.writer = PartWriter(self.data.fileno(), self.partial)
         return self
 
     def __exit__(self, *exc: object) -> None:
         nothing = os.fstat(self.digests.fileno()).st_size == 0
         self.reader.close()
+        self.writer.close()
         self.data.close()
         self.digests.close()
         if nothing:
@@ -128,15 +130,13 @@ class _Download:
 
     def _fetch(self, first: int) -> None:
         """The chunks from ``first`` on: each is listed when it was written and hashed."""
-        handle = self.data.fileno()
-        with Parts(self.file, handle, first * CHUNK) as parts, Flusher(handle) as flusher:
-            for part in parts:
-                for start in range(0, len(part), CHUNK):
-                    chunk = part[start : start + CHUNK]
-                    self.hash.update(chunk)
-                    _write(self.digests, self.hash.digest())
-                    self.progress(len(chunk))
-                flusher.wrote(len(part))
+        with Parts(self.file, self.writer, first * CHUNK) as parts, Flusher(self.data.fileno()) as flusher:
+            for chunk in parts:
+                self.hash.update(chunk.data)
+                chunk.kept.result()
+                _write(self.digests, self.hash.digest())
+                self.progress(len(chunk.data))
+                flusher.wrote(len(chunk.data))
 
     def _mend(self) -> None:
         """The whole is wrong. Fetch the chunks again of which the server says that they are others; where it does not
@@ -182,7 +182,7 @@ class _Download:
 
     def _again(self, number: int) -> bytes:
         chunk = memoryview(bytearray(min(CHUNK, self.file.size - number * CHUNK)))
-        read_part(self.reader, self.file, number * CHUNK, chunk)
+        read_part(self.reader, self.file, number * CHUNK, [chunk])
         return bytes(chunk)
 
     def _put(self, number: int, chunk: bytes) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.pull_kills import Killer
-from catalog.transfer import CHUNK
+from catalog.parts import CHUNK
 from tests.hub_server import Repo, serving
 
 pytest.importorskip("huggingface_hub")

@@ -68,7 +68,7 @@ def servers() -> Iterator[tuple[Server, Server]]:
 
 def read(reader: RangeReader, file: RemoteFile, start: int = 10, end: int = 20) -> bytes:
     into = memoryview(bytearray(end - start))
-    reader.read(file, start, into)
+    reader.read(file, start, [into])
     return bytes(into)
 
 
