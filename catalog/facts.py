@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from catalog.configs import ConfigError
+from catalog.formats import check_names
 from catalog.gguf import GGUF, read_gguf
 from catalog.headers import BUDGET, Reader, read_weights
 from catalog.hub import Hub
@@ -75,6 +76,7 @@ def facts_of_folder(path: Path) -> Facts:
 def facts_of_hub(id: str, revision: str | None, hub: Hub) -> Facts:
     """At most BUDGET bytes of weights, and the config."""
     info = hub.model(id, revision)
+    check_names(info.files)
     sizes = {file.name: file.size or 0 for file in info.files}
     sha = info.sha or revision or "main"
 

@@ -113,12 +113,12 @@ def check_names(files: Sequence[RepoFile]) -> None:
         ):
             raise ValidationException(
                 f"The hub names a file {name!r}, which leads out of the model's folder or is no name.",
-                hint="nothing was pulled; do not trust this hub",
+                hint="nothing of it was fetched; do not trust this hub",
             )
     folders = {parent.as_posix() for name in names for parent in PurePosixPath(name).parents}
     twice = sorted(name for name, count in Counter(names).items() if name in folders or count > 1)
     if twice:
-        raise ValidationException(f"The hub names {twice[0]!r} twice.", hint="nothing was pulled")
+        raise ValidationException(f"The hub names {twice[0]!r} twice.", hint="nothing of it was fetched")
 
 
 def _named(name: str, wanted: Wanted) -> bool:

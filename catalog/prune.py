@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -16,6 +17,7 @@ from promptflow.workspace import Workspace
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _PART = 500  # digests in one query
+_HULL = "a model of no revision"
 
 
 @dataclass(frozen=True)
@@ -40,26 +42,38 @@ class Pruning:
 
     def remove(self) -> int:
         """Delete what is found now; how many bytes are free."""
-        freed = sum(_delete(left) for left in self._in_cache())
+        freed = sum(_delete(left, self._before) for left in list(self._in_cache()))
         # Under the lock of assets: whoever registers a version claims its blobs under it, and makes anew those that are
         # gone by then.
         with self.workspace.db.write(lock=LOCK):
-            freed += sum(_delete(left) for left in [*self._blobs(self._unclaimed()), *self._layouts()])
+            freed += sum(_delete(left, self._before) for left in [*self._blobs(self._unclaimed()), *self._layouts()])
         return freed
 
     def _in_cache(self) -> Iterator[Leftover]:
-        """Blobs that no revision links to, and files of pulls that nobody goes on with."""
+        """Blobs that no revision links to, files of pulls that nobody goes on with, and what is left of such models."""
         folder = self.models.folder
         for repo in sorted(folder.glob(PREFIX + "*")) if folder.is_dir() else ():
             files = [Path(entry.path) for entry in _entries(repo / "blobs") if entry.is_file(follow_symlinks=False)]
             # While a pull goes on, the files that it has whole are not linked to.
             if repo.is_symlink() or not all(map(self._is_old, files)):
                 continue
-            linked = {file.blob for model in revisions_of(repo) for file in model.files}
+            revisions = list(revisions_of(repo))
+            linked = {file.blob for model in revisions for file in model.files}
             for file in sorted(files):
                 if file.name not in linked:
                     whole = "." not in file.name
                     yield Leftover(file, "a blob of no revision" if whole else "a part of a download", _size(file))
+            if not revisions:
+                yield from self._hull(repo)
+
+    def _hull(self, repo: Path) -> Iterator[Leftover]:
+        """The folder of a model without revisions, once its blobs have gone, and the names of its revisions."""
+        others = [path for path in sorted(repo.rglob("*")) if path.is_symlink() or not path.is_dir()]
+        names = [path for path in others if path.relative_to(repo).parts[0] in ("refs", ".no_exist")]
+        folders = [path for path in (repo, *repo.rglob("*")) if path.is_dir() and not path.is_symlink()]
+        if all(path in names or path.parent == repo / "blobs" for path in others) and all(map(self._is_old, folders)):
+            yield from (Leftover(name, "a name of no revision", _size(name)) for name in names)
+            yield Leftover(repo, _HULL, 0)
 
     def _unclaimed(self) -> list[Path]:
         """Files among the blobs that no content is made of."""
@@ -124,8 +138,13 @@ def _size(place: Path) -> int:
     return sum(state.st_size for state in states if state.st_nlink == 1)
 
 
-def _delete(left: Leftover) -> int:
+def _delete(left: Leftover, before: float) -> int:
+    """What was written to since it was found stays: a pull touches what it is about to link to."""
     try:
+        if left.what == _HULL:
+            return _remove_empty(left.place)
+        if left.place.lstat().st_mtime >= before:
+            return 0
         if left.place.is_dir() and not left.place.is_symlink():
             shutil.rmtree(left.place)
         else:
@@ -133,3 +152,11 @@ def _delete(left: Leftover) -> int:
     except FileNotFoundError:
         return 0
     return left.size
+
+
+def _remove_empty(folder: Path) -> int:
+    """Folders in which nothing is. What has something in it again stays."""
+    for place, _, _ in os.walk(folder, topdown=False):
+        with contextlib.suppress(OSError):
+            os.rmdir(place)
+    return 0

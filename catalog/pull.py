@@ -17,8 +17,9 @@ from catalog.huberrors import HubError
 from catalog.hubinfo import ModelInfo, RepoFile
 from catalog.licences import licence_text, needs_word
 from catalog.local import LocalModel, LocalModels
+from catalog.parts import CHUNK
 from catalog.ranges import RemoteFile
-from catalog.transfer import CHUNK, Progress, download, listed
+from catalog.transfer import Progress, download, listed
 from catalog.verify import is_whole
 from promptflow.exceptions import UserErrorException, ValidationException, WorkspaceError
 from promptflow.workspace import Workspace
@@ -131,11 +132,11 @@ class Puller:
 
         def fetch(file: RepoFile) -> None:
             blob = repo / "blobs" / file.etag
-            if _is_there(blob, file):
+            if _is_there(blob, file) and _touch(blob):
                 return progress(file.size or 0)
             # huggingface_hub holds the same lock while it fetches the same file.
             with file_lock(self.models.folder / ".locks" / repo.name / f"{file.etag}.lock", _LOCK_SECONDS):
-                if _is_there(blob, file) or self._shared(blob, file):
+                if _is_there(blob, file) and _touch(blob) or self._shared(blob, file):
                     return progress(file.size or 0)
                 url = self.hub.file_url(plan.model.id, plan.model.sha, file.name)
                 download(RemoteFile(url, file.size or 0, headers), file.etag, blob, progress)
@@ -149,6 +150,7 @@ class Puller:
                 blob.unlink(missing_ok=True)
                 try:
                     os.link(other, blob)
+                    os.utime(blob)
                 except OSError:  # another disk, or a file system without links: fetch it
                     return False
                 return True
@@ -192,6 +194,17 @@ def _missing(blobs: Path, file: RepoFile) -> int:
 
 def _is_there(blob: Path, file: RepoFile) -> bool:
     return blob.is_file() and not blob.is_symlink() and blob.stat().st_size == file.size
+
+
+def _touch(blob: Path) -> bool:
+    """Make it young, so that `pf catalog prune` leaves it until it is linked to; False where that was too late."""
+    try:
+        os.utime(blob)
+    except FileNotFoundError:
+        return False
+    except PermissionError:
+        pass  # another user's, whose prune this is
+    return True
 
 
 def _link(repo: Path, sha: str, file: RepoFile) -> None:

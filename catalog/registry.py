@@ -17,7 +17,7 @@ from catalog.references import Reference, is_hub_id, parse_reference
 from catalog.schemas import ModelSpec, check_stage, check_texts
 from catalog.sources import Source, opened
 from catalog.uses import Uses, told
-from promptflow.exceptions import ValidationException, WorkspaceError
+from promptflow.exceptions import UserErrorException, ValidationException, WorkspaceError
 from promptflow.workspace import Workspace
 from promptflow.workspace.blobs import Blob
 
@@ -46,12 +46,12 @@ class Registry:
         card = read_card(spec.folder / spec.card) if spec.card is not None else None
         with opened(spec.path, spec.folder, self.workspace) as source:
             flavors = check_content(spec.type, source.path, spec.flavors)
+            edges = self._edges(spec, source)
             # What was pulled is content-addressed: it need not be on the disk twice.
             blob = self.contents.put(source.path, link=bool(source.hub))
             asset = _asset(
                 spec, blob, source, {"flavors": flavors, "system_metadata": spec.system_metadata, "card": card}
             )
-            edges = self._edges(spec, source)
             for _ in range(_ATTEMPTS):
                 kept = self._keep(asset, blob, edges, spec.aliases)
                 if kept is not None:
@@ -212,7 +212,7 @@ class Registry:
         return self.assets.change(there, **changed)
 
     def _edges(self, spec: ModelSpec, source: Source) -> Sequence[Edge]:
-        runs = {name for name in (spec.run, source.run) if name}
+        runs = {name for name in (self._run(spec.run), source.run) if name}
         parents = [self._parent(parent) for parent in spec.parent] or self._bases(source)
         return [
             *(Edge("", RUN, f"run:{name}") for name in sorted(runs)),
@@ -220,6 +220,14 @@ class Registry:
             *(Edge("", PARENT, parent) for parent in parents),
             *([Edge("", ORIGIN, f"hub:{source.hub}")] if source.hub else []),
         ]
+
+    def _run(self, name: str | None) -> str | None:
+        if name and self.workspace.store.get("runs", name) is None:
+            raise UserErrorException(
+                f"There is no run {name} that could have made the model.",
+                hint="pf run list shows the runs; leave it out for a model that was made elsewhere",
+            )
+        return name
 
     def _parent(self, name: str) -> str:
         """The id of a parent: a version here, else a model of the hub."""

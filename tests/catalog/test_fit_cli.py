@@ -56,6 +56,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServe
         "acme/lying": Repo({"config.json": json.dumps(config).encode(), "model.safetensors": length + b"{}" * 50}),
         "acme/absurd": Repo({**files, "config.json": json.dumps({**config, "hidden_size": 10**15}).encode()}),
         "acme/none": Repo({"README.md": b"nothing"}),
+        "acme/climbing": Repo({**files, "../../evil.json": b"{}"}),
         "acme/shut": Repo(files, gated="manual"),
     }
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "cache"))
@@ -100,6 +101,7 @@ def test_a_model_that_does_not_fit_says_so(server: HubServer, capsys: pytest.Cap
         ("acme/lying", "header has 10737418240 bytes"),
         ("acme/absurd", "hidden_size is 1000000000000000"),
         ("acme/none", "no config.json and no GGUF"),
+        ("acme/climbing", "which leads out of the model's folder"),
         ("acme/shut", "/acme/shut, then"),
         ("acme/missing", "no acme/missing"),
         ("acme/../none", "no name of a model"),

@@ -64,9 +64,33 @@ def test_of_the_cache_only_what_no_revision_links_to(cache: Path, home: Path) ->
 
 
 def test_a_pull_that_was_killed_long_ago_goes_whole(cache: Path, home: Path) -> None:
-    lost = write(cache / "models--acme--two" / "blobs" / ("d" * 64), 9)
-    old(lost)
-    assert Pruning(Workspace.open()).remove() == 9 and not lost.exists()
+    repo = cache / "models--acme--two"
+    write(repo / "blobs" / ("d" * 64), 9)
+    write(repo / "refs" / "pr" / "1", 3)
+    (repo / "snapshots").mkdir()
+    old(repo)
+    pruning = Pruning(Workspace.open())
+    assert {left.what for left in pruning.find()} == {
+        "a blob of no revision", "a name of no revision", "a model of no revision"
+    }  # fmt: skip
+    assert pruning.remove() == 12 and not repo.exists()
+
+
+def test_a_folder_in_which_a_pull_begins_stays(cache: Path, home: Path) -> None:
+    repo = cache / "models--acme--two"
+    (repo / "blobs").mkdir(parents=True)
+    stranger = write(cache / "models--acme--three" / "notes.txt", 1)
+    old(stranger.parent)
+    assert Pruning(Workspace.open()).find() == []
+    old(repo)
+
+    class Late(Pruning):
+        def _hull(self, repo: Path) -> Any:
+            yield from super()._hull(repo)
+            write(repo / "blobs" / ("d" * 64), 9)  # just after it was seen to be empty
+
+    assert Late(Workspace.open()).remove() == 0
+    assert (repo / "blobs" / ("d" * 64)).exists() and stranger.exists()
 
 
 def test_of_the_workspace_only_what_no_version_is_made_of(tmp_path: Path, home: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,10 @@ from catalog.formats import Wanted
 from catalog.hub import Hub
 from catalog.huberrors import HubError, HubGatedError, HubNotFoundError, HubTokenError
 from catalog.local import LocalModels
+from catalog.parts import CHUNK
+from catalog.prune import Pruning
 from catalog.pull import DiskSpaceError, LicenceError, Puller
-from catalog.transfer import CHUNK, WrongHashError
+from catalog.transfer import WrongHashError
 from catalog.verify import verify
 from promptflow.exceptions import PromptflowException, ValidationException, WorkspaceError
 from promptflow.workspace import Workspace
@@ -299,3 +302,25 @@ def test_a_cache_that_cannot_be(puller: Puller, models: LocalModels) -> None:
     with pytest.raises(WorkspaceError, match="Cannot create") as caught:
         pull(puller)
     assert "HF_HOME" in caught.value.hint
+
+
+def test_what_prune_is_about_to_delete_is_kept_by_a_pull(
+    puller: Puller, server: HubServer, models: LocalModels, home: Path
+) -> None:
+    """The blobs are all here, old, and linked to by nothing; prune looks just before the pull links to them."""
+    before = pull(puller)
+    shutil.rmtree(before.folder.parent)
+    for blob in (models.repo("acme/small") / "blobs").iterdir():
+        os.utime(blob, (0, 0))
+
+    class Late(Puller):
+        def _fetch(self, *args: Any) -> None:
+            super()._fetch(*args)
+            with Workspace.open(home) as workspace:
+                assert Pruning(workspace, models).remove() == 0
+
+    server.sent.clear()
+    with Workspace.open(home) as workspace:
+        model = pull(Late(workspace, puller.hub, models))
+    assert names(model) == names(before) and not server.sent
+    assert (model.folder / "model.safetensors").read_bytes() == WEIGHTS

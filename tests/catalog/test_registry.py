@@ -18,8 +18,9 @@ from catalog.lineage import Edge
 from catalog.registry import Registry
 from catalog.schemas import ModelSpec
 from catalog.uses import STALE_SECONDS, this_process
-from promptflow.exceptions import ValidationException, WorkspaceError
+from promptflow.exceptions import UserErrorException, ValidationException, WorkspaceError
 from promptflow.workspace import Workspace, pids
+from tests.catalog.test_registry_runs import end_run
 
 BIG = os.urandom(1 << 21)
 
@@ -260,6 +261,7 @@ def test_a_process_elsewhere_renews_its_uses(registry: Registry, file: Path, wor
 
 
 def test_lineage_names_run_data_and_parents_and_goes_both_ways(registry: Registry, file: Path) -> None:
+    end_run(registry.workspace, "r1", {})
     base = registry.create(ModelSpec("base", str(file)))
     tuned = registry.create(ModelSpec("tuned", str(file), run="r1", data=("rows:3", "https://x/y"), parent=("base:1",)))
     assert [(e.relation, e.source) for e in registry.lineage.sources(tuned.id)] == [
@@ -276,6 +278,9 @@ def test_lineage_names_run_data_and_parents_and_goes_both_ways(registry: Registr
     assert len(registry.lineage.above(base.id)) == 7
     with pytest.raises(AssetNotFoundError, match="absent"):
         registry.create(ModelSpec("x", str(file), parent=("absent",)))
+    with pytest.raises(UserErrorException, match="no run nope"):
+        registry.create(ModelSpec("x", str(file), run="nope"))
+    assert registry.list("x") == []
 
 
 def test_threads_that_create_at_once_get_a_version_each(registry: Registry, folder: Path) -> None:

@@ -12,6 +12,7 @@ from catalog.schemas import ModelSpec
 from catalog.share import find_registry, share
 from promptflow.exceptions import ValidationException, WorkspaceError
 from promptflow.workspace import Workspace
+from tests.catalog.test_registry_runs import end_run
 
 
 @pytest.fixture
@@ -31,6 +32,7 @@ def test_a_shared_version_keeps_its_digest_bytes_and_words(
     workspace: Workspace, target: Registry, model: Path, tmp_path: Path
 ) -> None:
     source = Registry(workspace)
+    end_run(workspace, "r1", {})
     asset = source.create(ModelSpec("m", str(model), tags={"a": "b"}, stage="Production", run="r1", data=("d:1",)))
     kept = share(asset, source, target)
     assert (kept.digest, kept.version, kept.tags, kept.stage) == (asset.digest, "1", {"a": "b"}, "Production")
