@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,6 +27,7 @@ from serve.engines import open_engine
 from serve.engines.base import Engine, Request, Sampling
 from tests import tiny_models
 
+ONE_BY_ONE, BARE, OURS = "generate, one by one", "bare manager", "our engine"
 SCHEMA = {
     "type": "object",
     "properties": {"city": {"type": "string"}, "days": {"type": "array", "items": {"type": "integer"}}},
@@ -41,15 +44,25 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=16)
     parser.add_argument("--tokens", type=int, default=64)
     parser.add_argument("--repetitions", type=int, default=3)
+    parser.add_argument("--json", action="store_true", help="print tokens per second of CPU time and of wall time")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
         folder = arguments.model or made(
             Path(place) / "model", arguments.hidden, arguments.layers, arguments.vocabulary
         )
-        measure(folder, Path(place), arguments.rows, arguments.tokens, arguments.repetitions)
+        rates = measure(folder, Path(place), arguments.rows, arguments.tokens, arguments.repetitions)
+    if arguments.json:
+        print(json.dumps(rates))
+        return
+    bare = rates[BARE][0]
+    print(f"{folder}: {arguments.rows} rows of {arguments.tokens} tokens, {torch.get_num_threads()} threads")
+    print(f"{'':40}{'tokens / CPU s':>16}{'tokens / s':>12}{'of bare':>10}")
+    for name, (cpu, wall) in rates.items():
+        print(f"{name:40}{cpu:16.0f}{wall:12.0f}{cpu / bare:10.2f}")
 
 
-def measure(folder: Path, place: Path, rows: int, tokens: int, repetitions: int) -> None:
+def measure(folder: Path, place: Path, rows: int, tokens: int, repetitions: int) -> dict[str, tuple[float, float]]:
+    """Tokens per second of CPU time and of wall time, by case."""
     prompts = [f"{number} The quick brown fox jumps over the lazy dog and " for number in range(rows)]
     engine = open_engine("bench", folder=folder, dtype="float32")
     engine.load()
@@ -62,9 +75,8 @@ def measure(folder: Path, place: Path, rows: int, tokens: int, repetitions: int)
     sampled = [replace(r, sampling=replace(r.sampling, temperature=1.0, top_p=0.9, seed=1)) for r in plain]
     guided = [replace(r, sampling=replace(r.sampling, temperature=1.0, json_schema=SCHEMA)) for r in plain]
     cases: dict[str, Callable[[], int]] = {
-        "generate, one by one": one_by_one(folder, prompts, tokens),
-        "bare manager": bare_manager(folder, prompts, tokens),
-        "our engine": lambda: asyncio.run(ask_all(engine, plain)),
+        ONE_BY_ONE: one_by_one(folder, prompts, tokens),
+        OURS: lambda: asyncio.run(ask_all(engine, plain)),
         "our engine, one caller": lambda: asyncio.run(ask_one_by_one(engine, plain)),
         "our engine, sampled with top_p": lambda: asyncio.run(ask_all(engine, sampled)),
         "our engine, kept to a schema": lambda: asyncio.run(ask_all(engine, guided)),
@@ -74,19 +86,24 @@ def measure(folder: Path, place: Path, rows: int, tokens: int, repetitions: int)
         one = [replace(r, adapter="one") for r in plain]
         cases["our engine, one adapter"] = lambda: asyncio.run(ask_all(engine, one))
         cases["our engine, base and three adapters"] = lambda: asyncio.run(ask_all(engine, mixed))
+    with bare_manager(folder, prompts, tokens) as bare:
+        found = repeated({BARE: bare, **cases}, repetitions)
+    engine.unload()
+    return found
+
+
+def repeated(cases: Mapping[str, Callable[[], int]], repetitions: int) -> dict[str, tuple[float, float]]:
+    """The medians, each case in turn."""
     figures: dict[str, list[tuple[float, float]]] = {name: [] for name in cases}
     for run in cases.values():
         run()  # warm
     for _ in range(repetitions):
         for name, run in cases.items():
             figures[name].append(rated(run))
-    engine.unload()
-    bare = statistics.median(cpu for cpu, _ in figures["bare manager"])
-    print(f"{folder}: {rows} rows of {tokens} tokens, {torch.get_num_threads()} threads")
-    print(f"{'':40}{'tokens / CPU s':>16}{'tokens / s':>12}{'of bare':>10}")
-    for name, rates in figures.items():
-        cpu, wall = (statistics.median(values) for values in zip(*rates, strict=True))
-        print(f"{name:40}{cpu:16.0f}{wall:12.0f}{cpu / bare:10.2f}")
+    return {
+        name: (statistics.median(cpu for cpu, _ in rates), statistics.median(wall for _, wall in rates))
+        for name, rates in figures.items()
+    }
 
 
 def rated(run: Callable[[], int]) -> tuple[float, float]:
@@ -132,7 +149,9 @@ def one_by_one(folder: Path, prompts: list[str], tokens: int) -> Callable[[], in
     return run
 
 
-def bare_manager(folder: Path, prompts: list[str], tokens: int) -> Callable[[], int]:
+@contextmanager
+def bare_manager(folder: Path, prompts: list[str], tokens: int) -> Iterator[Callable[[], int]]:
+    """Stopped at the end: no process ends before its thread does."""
     model, tokenizer = load(folder)
     config = transformers.ContinuousBatchingConfig(
         page_size=32, num_blocks=512, max_batch_tokens=512, max_requests_per_batch=64, use_cuda_graph=False
@@ -151,7 +170,10 @@ def bare_manager(folder: Path, prompts: list[str], tokens: int) -> Callable[[], 
                 count += len(result.generated_tokens)
         return count
 
-    return run
+    try:
+        yield run
+    finally:
+        manager.stop()
 
 
 def made(folder: Path, hidden: int, layers: int, vocabulary: int) -> Path:

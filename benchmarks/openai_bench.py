@@ -235,13 +235,12 @@ def _behind_http(tokens: int, repetitions: int) -> Figure:
     with tempfile.TemporaryDirectory() as place:
         folder = made(Path(place) / "model", 256, 4, 493)
         prompts = [f"{number} The quick brown fox jumps over the lazy dog and " for number in range(AT_ONCE)]
-        bare = bare_manager(folder, prompts, tokens)
         bodies = [
             {"model": "model", "prompt": prompt, "max_tokens": tokens, "temperature": 0, "stream": True}
             for prompt in prompts
         ]
         alone, behind = [], []
-        with server("engine", str(folder)) as (pid, url):
+        with bare_manager(folder, prompts, tokens) as bare, server("engine", str(folder)) as (pid, url):
             bare()
             asyncio.run(ask_all(url, bodies, "completions"))
             for _ in range(repetitions):

@@ -1,6 +1,6 @@
 """Every figure of the product, each as a ratio against a reference measured in the same run.
 
-    python -m benchmarks.run [--only TEXT] [--repetitions N] [--long]
+    python -m benchmarks.run [--only TEXT...] [--repetitions N] [--long]
 
 References: the bare interpreter, promptflow 1.18.5 and LangGraph (installed once under .bench/, from the package
 index), a bare aiohttp loop, and the ideal of a model that answers in 200 ms.
@@ -15,6 +15,7 @@ from collections.abc import Callable
 from benchmarks.batch_bench import batch_jobs
 from benchmarks.bench import WORK, Bench
 from benchmarks.cached import cached
+from benchmarks.engine_figures import engine
 from benchmarks.faults import faults
 from benchmarks.figures import Figure, show
 from benchmarks.fit_bench import catalog_fit
@@ -49,6 +50,7 @@ PARTS: tuple[Callable[[Bench], list[Figure]], ...] = (
     faults,
     registry,
     catalog_fit,
+    engine,
     openai,
     scoring,
     pull,
@@ -60,8 +62,8 @@ PARTS: tuple[Callable[[Bench], list[Figure]], ...] = (
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--only", default="", metavar="TEXT", help="run the benchmarks whose name contains this: "
-                        + ", ".join(part.__name__ for part in PARTS))  # fmt: skip
+    parser.add_argument("--only", nargs="+", default=[""], metavar="TEXT", help="run those whose name contains "
+                        "one of these: " + ", ".join(part.__name__ for part in PARTS))  # fmt: skip
     parser.add_argument("--repetitions", type=int, default=5)
     parser.add_argument("--long", action="store_true", help="also measure what takes the reference minutes")
     arguments = parser.parse_args()
@@ -70,7 +72,7 @@ def main() -> int:
     with model(LATENCY) as slow:
         bench = Bench(slow, arguments.repetitions, long=arguments.long)
         for part in PARTS:
-            if arguments.only in part.__name__:
+            if any(text in part.__name__ for text in arguments.only):
                 print(f"{part.__name__} ...", file=sys.stderr, flush=True)
                 figures += part(bench)
     show(figures)
