@@ -24,6 +24,12 @@ _current: ContextVar[Span | None] = ContextVar("promptflow_span", default=None)
 _context: ContextVar[Mapping[str, Any]] = ContextVar("promptflow_span_context", default={})  # noqa: B039 (never written)
 _sinks: ContextVar[tuple[list[Span], ...]] = ContextVar("promptflow_span_sinks", default=())
 _remote: ContextVar[tuple[str, str] | None] = ContextVar("promptflow_span_remote", default=None)
+# The ids of traces, and where those of their spans begin: steps from a random start, by an odd number, so that none
+# comes twice. To ask the system for each would let go of the interpreter's lock in the middle of a request.
+_ID_BITS = 192
+_ID_STEP = 0x9E3779B97F4A7C15F39CC0605CEDC8341082276BF3A27251
+_first_id = int.from_bytes(os.urandom(_ID_BITS // 8), "big")
+_next_trace = count().__next__
 _fork_salt = 0
 
 
@@ -33,9 +39,9 @@ class _Trace:
     __slots__ = ("base", "closed", "exporters", "next", "recorded", "spans", "trace_id")
 
     def __init__(self) -> None:
-        entropy = os.urandom(24)
-        self.trace_id = entropy[:16].hex()
-        self.base = int.from_bytes(entropy[16:], "big") ^ _fork_salt
+        ids = (_first_id + _next_trace() * _ID_STEP) & ((1 << _ID_BITS) - 1)
+        self.trace_id = f"{ids >> 64:032x}"
+        self.base = ids & 0xFFFFFFFFFFFFFFFF
         self.next = count(1).__next__
         self.exporters = () if disabled() else exporters.active()
         self.recorded = bool(self.exporters) or (bridge.active() and not disabled())
@@ -118,7 +124,7 @@ class Span:
             self.trace_id, self.span_id, self.parent_id = bridge.identity(self._mirror)
         else:
             self.trace_id = trace.trace_id
-            self.span_id = f"{(trace.base + trace.next()) & 0xFFFFFFFFFFFFFFFF:016x}"
+            self.span_id = f"{((trace.base + trace.next()) & 0xFFFFFFFFFFFFFFFF) ^ _fork_salt:016x}"
         if self.inputs is not None and (trace.recorded or self._sinks):
             self.attributes["inputs"] = dumps(self.inputs)
         _current.set(self)
@@ -367,8 +373,9 @@ def _stack(error: BaseException) -> str:
 
 
 def _after_fork() -> None:
-    # A trace that is open across a fork must not give the same ids in both processes.
-    global _fork_salt
+    # Neither new traces nor one that is open across a fork may have the same ids in both processes.
+    global _first_id, _fork_salt
+    _first_id = int.from_bytes(os.urandom(_ID_BITS // 8), "big")
     _fork_salt = int.from_bytes(os.urandom(8), "big")
 
 

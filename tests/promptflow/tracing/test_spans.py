@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 from contextvars import copy_context
 
@@ -166,6 +169,39 @@ def test_ids_differ_between_many_spans() -> None:
                     pass
         ids |= {(s.trace_id, s.span_id) for s in spans}
     assert len(ids) == 200
+
+
+FORK = """
+import os
+from promptflow.tracing.spans import span
+def ids():
+    with span("inner") as inner, span("another"):
+        pass
+    return inner.span_id
+with span("open"):
+    child, parent = os.pipe()
+    if os.fork() == 0:
+        os.write(parent, ids().encode())
+        os._exit(0)
+    os.wait()
+    print(ids(), os.read(child, 100).decode())
+child, parent = os.pipe()
+if os.fork() == 0:
+    with span("new") as new:
+        os.write(parent, new.trace_id.encode())
+    os._exit(0)
+os.wait()
+with span("new") as new:
+    print(new.trace_id, os.read(child, 100).decode())
+"""
+
+
+def test_ids_differ_between_processes_that_were_forked() -> None:
+    env = {**os.environ, "PF_DISABLE_TRACING": "true"}
+    told = subprocess.run([sys.executable, "-c", FORK], env=env, check=True, capture_output=True, text=True, timeout=60)
+    pairs = [line.split() for line in told.stdout.splitlines()]
+    assert [len(text) for pair in pairs for text in pair] == [16, 16, 32, 32]
+    assert all(ours != theirs for ours, theirs in pairs)
 
 
 def test_attributes_that_are_no_scalars_become_json() -> None:
