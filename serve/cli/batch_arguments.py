@@ -6,12 +6,14 @@ from argparse import ArgumentParser
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from promptflow.cli import exits
 from promptflow.cli.output import Output
 from promptflow.workspace import Workspace
 from serve.batch.document import job_document
-from serve.batch.jobs import Job
+from serve.batch.jobs import COMPLETED, Job, JobStore
 from serve.batch.store import BatchStore
 from serve.cli.endpoint_arguments import add_deployment, tell_all
+from serve.cli.job_stream import follow
 
 JOB_COLUMNS = ("name", "status", "deployment", "items", "failed", "created")
 JOB_PRIORITY = ("name", "status", "created")
@@ -27,6 +29,13 @@ def add_batch_deployment(parser: ArgumentParser, *, required: bool = True) -> No
 
 def tell_jobs(out: Output, jobs: Sequence[Job]) -> None:
     tell_all(out, [job_document(job) for job in jobs], _flat, JOB_COLUMNS, JOB_PRIORITY)
+
+
+def tell_end(jobs: JobStore, name: str, out: Output) -> int:
+    """Print the log of a job beside the result, which is what it is when it has ended; the exit code."""
+    job = follow(jobs, name, out, aside=True)
+    out.result(job_document(job))
+    return exits.OK if job.status == COMPLETED else exits.ERROR
 
 
 def _flat(row: Mapping[str, Any]) -> dict[str, Any]:

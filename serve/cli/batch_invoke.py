@@ -18,13 +18,12 @@ from promptflow.workspace import Workspace
 from serve.batch.deployment_file import SETTINGS, read_settings, settings_document
 from serve.batch.document import job_document
 from serve.batch.inputs import TYPES, Input, resolve_input
-from serve.batch.jobs import COMPLETED, JobStore
+from serve.batch.jobs import JobStore
 from serve.batch.records import OUTPUT, BatchDeployment, Settings
 from serve.batch.submit import Request, submit
-from serve.cli.batch_arguments import open_batch
+from serve.cli.batch_arguments import open_batch, tell_end
 from serve.cli.endpoint_arguments import add_endpoint
 from serve.cli.given import folder_of, loaded
-from serve.cli.job_stream import follow
 from serve.endpoints.fields import FLAT
 from serve.endpoints.spec import FLOW
 
@@ -37,12 +36,11 @@ def run(args: Namespace, out: Output) -> int:
     name = args.deployment_name
     deployment = store.deployment(args.name, name) if name else store.default(args.name)
     job = submit(store.workspace, deployment, _request(args, deployment, store.workspace))
+    if args.stream:
+        return tell_end(JobStore(store.workspace), job.name, out)
     out.result(job_document(job))
     out.hint(f"pf job stream -n {job.name}")
-    if not args.stream:
-        return exits.OK
-    ended = follow(JobStore(store.workspace), job.name, out)
-    return exits.OK if ended.status == COMPLETED else exits.ERROR
+    return exits.OK
 
 
 def _request(args: Namespace, deployment: BatchDeployment, workspace: Workspace) -> Request:
@@ -149,7 +147,7 @@ def _arguments(parser: ArgumentParser) -> None:
     parser.add_argument("-c", "--instance-count", type=positive, metavar="N", help="Without effect: all is local.")
     parser.add_argument("--job-name", metavar="NAME", help="What the job is called; else a name is made up.")
     parser.add_argument("--experiment-name", metavar="NAME", help="The experiment that the job belongs to.")
-    parser.add_argument("--stream", action="store_true", help="Print the job's log until it ends.")
+    parser.add_argument("--stream", action="store_true", help="Wait until the job ends, with its log on stderr.")
 
 
 INVOKE = Command(

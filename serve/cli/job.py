@@ -14,10 +14,10 @@ from promptflow.cli.output import Output
 from promptflow.workspace import Workspace
 from promptflow.workspace.atomic import file_error
 from serve.batch.document import job_document
-from serve.batch.jobs import COMPLETED, Job, JobStore
+from serve.batch.jobs import COMPLETED, JobStore
 from serve.batch.records import OUTPUT
 from serve.batch.submit import resume as go_on
-from serve.cli.batch_arguments import tell_jobs
+from serve.cli.batch_arguments import tell_end, tell_jobs
 from serve.cli.endpoint_arguments import add_cloud
 from serve.cli.job_stream import follow
 
@@ -36,7 +36,7 @@ def show(args: Namespace, out: Output) -> None:
 def stream(args: Namespace, out: Output) -> int:
     jobs = _jobs()
     jobs.get(args.name)
-    return _code(follow(jobs, args.name, out))
+    return exits.OK if follow(jobs, args.name, out).status == COMPLETED else exits.ERROR
 
 
 def cancel(args: Namespace, out: Output) -> None:
@@ -48,11 +48,11 @@ def cancel(args: Namespace, out: Output) -> None:
 def resume(args: Namespace, out: Output) -> int:
     jobs = _jobs()
     job = go_on(jobs.workspace, args.name)
-    if not args.stream:
-        out.result(job_document(job))
-        out.hint(f"pf job stream -n {job.name}")
-        return exits.OK
-    return _code(follow(jobs, job.name, out))
+    if args.stream:
+        return tell_end(jobs, job.name, out)
+    out.result(job_document(job))
+    out.hint(f"pf job stream -n {job.name}")
+    return exits.OK
 
 
 def download(args: Namespace, out: Output) -> None:
@@ -97,10 +97,6 @@ def _copy(source: Path, target: Path) -> Path:
     return target
 
 
-def _code(job: Job) -> int:
-    return exits.OK if job.status == COMPLETED else exits.ERROR
-
-
 def _jobs() -> JobStore:
     return JobStore(Workspace.open())
 
@@ -128,7 +124,7 @@ def _list_arguments(parser: ArgumentParser) -> None:
 
 def _resume_arguments(parser: ArgumentParser) -> None:
     _name_arguments(parser)
-    parser.add_argument("--stream", action="store_true", help="Print the job's log until it ends.")
+    parser.add_argument("--stream", action="store_true", help="Wait until the job ends, with its log on stderr.")
 
 
 def _download_arguments(parser: ArgumentParser) -> None:

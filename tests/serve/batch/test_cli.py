@@ -81,7 +81,8 @@ def test_what_a_job_may_have_otherwise(deployed: Pf, project: Path) -> None:
     words += ["--output-path", "there", "--job-name", "my-job", "--instance-count", "5", "--stream"]
     code, text, error = deployed("batch-endpoint", "invoke", "-n", "sums", "-f", "inputs.yml", *words)
     assert code == 0, error
-    assert "1 mini-batches of 7 items" in text
+    assert "1 mini-batches of 7 items" in error
+    assert json.loads(text)["status"] == "Completed"  # the log is not in it
     assert (project / "there/mine.csv").read_text().count("\n") == FILES
     code, _, error = deployed("batch-endpoint", "invoke", "-n", "sums", "--input", "data", "--job-name", "my-job")
     assert (code, "There is a job 'my-job' already" in error) == (1, True)
@@ -139,7 +140,7 @@ def test_a_failed_job_is_an_exit_code(deployed: Pf, project: Path) -> None:
     assert deployed("batch-deployment", "update", "-f", "deployment.yml", *words)[0] == 0
     code, text, error = deployed("batch-endpoint", "invoke", "-n", "sums", "--input", "data", "--stream")
     assert (code, "Failed: All 7 items failed: run() raised ValueError" in error) == (1, True)
-    name = json.loads(text[: text.index("\n}") + 2])["name"]
+    name = json.loads(text)["name"]
     assert deployed("job", "stream", "-n", name)[0] == 1
     assert deployed("job", "resume", "-n", name, "--stream")[0] == 1
     code, _, error = deployed("job", "cancel", "-n", name)
