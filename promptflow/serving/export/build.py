@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import re
 import shutil
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from promptflow.workspace import Workspace
 from promptflow.workspace.yamlfile import dump_yaml
 
 _MARKS = ("flow", "requirements.lock", "start.sh", "settings.json")
+_LOCAL = re.compile(r"""connection["']?\s*:\s*["']?local\b""")
 FORMATS = ("docker", "kubernetes", "kserve", "executable")
 
 
@@ -173,8 +174,8 @@ def definition_of(file: Path) -> Any:
 
 def uses_local(flow: Path) -> bool:
     """Whether the flow names the built-in connection, whose engine is an extra."""
-    files: Iterable[Path] = (path for path in flow.iterdir() if path.suffix in (".yaml", ".yml", ".prompty"))
-    return any("connection: local" in file.read_text(encoding="utf-8", errors="replace") for file in files)
+    files = (path for path in flow.rglob("*") if path.suffix in (".yaml", ".yml", ".prompty"))
+    return any(_LOCAL.search(file.read_text(encoding="utf-8", errors="replace")) for file in files)
 
 
 def _image_name(value: Any) -> str:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,13 @@ from packaging.utils import canonicalize_name
 from promptflow.workspace.yamlfile import load_yaml
 
 OWN = "promptflow"
+# Microsoft's, in whose place this package is: they would write over its files.
+REPLACED = frozenset(
+    {"promptflow-core", "promptflow-devkit", "promptflow-azure", "promptflow-tracing", "promptflow-evals"}
+)
+LOOP = "uvloop"  # which servers find by themselves; it comes with the extra `serve`
 _OPTION = re.compile(r"\s+--?[a-z].*$")
+_FILE = re.compile(r"(?:-r|--requirement)[\s=]*(\S+)$")
 
 
 @dataclass
@@ -42,20 +49,40 @@ def lock_requirements(folder: Path, environment: Mapping[str, Any], extras: Iter
 def lock_lines(lines: Iterable[str], extras: Iterable[str] = ()) -> Lock:
     """Of this package with ``extras``, of ``lines`` as pip reads them, and of all they need."""
     lock = Lock()
-    for text in [f"{OWN}[{','.join(sorted(extras))}]" if extras else OWN, *lines]:
+    faster = [LOOP] if find_spec(LOOP) else []
+    for text in [f"{OWN}[{','.join(sorted(extras))}]" if extras else OWN, *faster, *lines]:
         _add(text, lock)
     return lock
 
 
 def _declared(folder: Path, environment: Mapping[str, Any]) -> list[str]:
     named = environment.get("python_requirements_txt") or "requirements.txt"
-    lines: list[str] = []
-    if (folder / str(named)).is_file():
-        lines += lines_of((folder / str(named)).read_text(encoding="utf-8"))
+    lines = _lines_in(folder / str(named), set())
     conda = environment.get("conda_file")
     if conda and (folder / str(conda)).is_file():
-        lines += _of_conda(load_yaml(folder / str(conda))[0])
+        file = folder / str(conda)
+        lines += _with_files(_of_conda(load_yaml(file)[0]), file.parent, set())
     return lines
+
+
+def _lines_in(file: Path, seen: set[Path]) -> list[str]:
+    """A requirements file's lines, and those of the files that it names. None of one that is not there."""
+    if file.resolve() in seen or not file.is_file():
+        return []
+    seen.add(file.resolve())
+    return _with_files(lines_of(file.read_text(encoding="utf-8-sig")), file.parent, seen)
+
+
+def _with_files(lines: Iterable[str], folder: Path, seen: set[Path]) -> list[str]:
+    """``lines`` with what stands in another file in the place of its name: the lock is read where that is not."""
+    found: list[str] = []
+    for line in lines:
+        named = _FILE.match(line)
+        if named is None or not (folder / named[1]).is_file():
+            found.append(line)
+        else:
+            found += _lines_in(folder / named[1], seen)
+    return found
 
 
 def lines_of(text: str) -> list[str]:
@@ -115,6 +142,8 @@ def _add(text: str, lock: Lock) -> None:
             _keep(line, lock)  # an address, a file, an option of pip
             continue
         name = canonicalize_name(wanted.name)
+        if name in REPLACED:
+            continue
         if (name, frozenset(wanted.extras)) in seen or (wanted.marker and not wanted.marker.evaluate({"extra": ""})):
             continue
         seen.add((name, frozenset(wanted.extras)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import re
@@ -21,6 +22,7 @@ from promptflow.cli.main import main
 from promptflow.client import PFClient
 from promptflow.connections.custom import CustomConnection
 from promptflow.connections.models import OpenAIConnection
+from promptflow.serving.export.build import uses_local
 from promptflow.serving.export.lock import lock_requirements
 from promptflow.serving.export.manifests import dns_name
 from promptflow.workspace.yamlfile import load_yaml
@@ -171,6 +173,44 @@ def test_what_files_import_and_conda_names_is_locked_too(tmp_path):
     assert {"pyyaml", "httpx", "rich", "orjson"} <= lock.pins.keys()
     assert lock.unlocked == ["-r more.txt"]
     assert lock.pins["orjson"].startswith("orjson[x]==")
+
+
+def test_files_that_requirements_name_are_read_for_the_lock_is_elsewhere(tmp_path):
+    folder = write(tmp_path, requirements_txt="-r parts/web.txt\n--requirement=requirements.txt\n-r missing.txt\n")
+    (folder / "parts").mkdir()
+    (folder / "parts" / "web.txt").write_text("httpx\n-r more.txt\n")
+    (folder / "parts" / "more.txt").write_text("rich>=1\n")
+
+    lock = lock_requirements(folder, {})
+
+    assert {"httpx", "rich"} <= lock.pins.keys()
+    assert lock.unlocked == ["-r missing.txt"]
+
+
+def test_wheels_that_would_write_over_this_package_are_not_locked(tmp_path):
+    lines = "promptflow==1.18.5\npromptflow-core\npromptflow_devkit>=1.17\npromptflow-azure[x]\nnot-here\n"
+
+    lock = lock_requirements(write(tmp_path, requirements_txt=lines), {})
+
+    assert lock.unlocked == ["not-here"]
+    assert [name for name in lock.pins if name.startswith("promptflow")] == ["promptflow"]
+
+
+def test_a_lock_has_the_event_loop_in_c_where_it_is_installed(tmp_path):
+    lock = lock_requirements(write(tmp_path, a_py=""), {})
+
+    assert ("uvloop" in lock.pins) == (importlib.util.find_spec("uvloop") is not None)
+
+
+@pytest.mark.parametrize(
+    "line", ["connection: local", "{api: chat, connection: 'local'}", '"connection": "local:tiny"']
+)
+def test_a_flow_whose_prompts_name_the_built_in_model_brings_its_engine(tmp_path, line):
+    write(tmp_path, a_py="")
+    assert not uses_local(tmp_path)
+    (tmp_path / "prompts").mkdir()
+    (tmp_path / "prompts" / "ask.prompty").write_text(line)
+    assert uses_local(tmp_path)
 
 
 def test_the_folder_of_connections_outlives_a_checkout_without_any(tmp_path):
