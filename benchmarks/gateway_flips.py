@@ -4,7 +4,7 @@
 
 A whole server in a workspace of its own, two deployments of a score.py with two instances each. Flips come from a
 process of their own: in turn a change of the store's record and a word to the server, as `pf endpoint update --traffic`
-does it, and a call of the REST API. At the end, a split of 90 to 10 is looked at request by request; instances still die.
+does it, and a call of the REST API. At the end, a split of 90 to 10 is looked at request by request.
 """
 
 from __future__ import annotations
