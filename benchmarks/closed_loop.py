@@ -37,11 +37,13 @@ class Asked:
         return times[min(int(share * len(times)), len(times) - 1)] if times else 0.0
 
 
-def ask(url: str, body: Any, at_once: int, seconds: float, cpu: Callable[[], float] = lambda: 0.0) -> Asked:
+def ask(
+    url: str, body: Any, at_once: int, seconds: float, cpu: Callable[[], float] = lambda: 0.0, key: str = ""
+) -> Asked:
     """POST ``body`` as JSON on so many connections for so long, after a moment that is not counted; ``cpu`` tells how
     many seconds the server has used until now."""
     with asyncio.Runner(loop_factory=fast_loop()) as runner:
-        return runner.run(_ask(url, json.dumps(body).encode(), at_once, seconds, cpu))
+        return runner.run(_ask(url, json.dumps(body).encode(), at_once, seconds, cpu, key))
 
 
 def fast_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -54,11 +56,13 @@ def fast_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return found
 
 
-async def _ask(url: str, body: bytes, at_once: int, seconds: float, cpu: Callable[[], float]) -> Asked:
+async def _ask(url: str, body: bytes, at_once: int, seconds: float, cpu: Callable[[], float], key: str) -> Asked:
     parts = urlsplit(url)
     assert parts.hostname is not None and parts.port is not None
     head = f"POST {parts.path} HTTP/1.1\r\nhost: {parts.netloc}\r\naccept: application/json\r\n"
     head += f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
+    if key:
+        head = head.replace("\r\n", f"\r\nauthorization: Bearer {key}\r\n", 1)
     asked = Asked()
     loop = asyncio.get_running_loop()
     make = lambda: _Connection(head.encode() + body, asked)  # noqa: E731

@@ -2,6 +2,7 @@
 
 - a flow of three Python nodes: CPU of the server per request, p95;
 - a flow that waits for a model: how much of concurrency / latency is reached, and by FastAPI with one aiohttp pool;
+- the same flow as a deployment, through the gateway: CPU of both;
 - what the server holds after many requests;
 - many streams at once: whether all of them are whole, what each event costs, and what the server holds meanwhile.
 
@@ -28,6 +29,7 @@ from typing import Any
 import aiohttp
 
 from benchmarks.closed_loop import ask
+from benchmarks.deployed import deployed
 from benchmarks.figures import Figure, show
 from benchmarks.measure import memory_mb
 from benchmarks.model import model
@@ -179,6 +181,25 @@ def python_figures(ours: Server, bare: Server, seconds: float, repetitions: int)
         )
 
 
+def gateway_figure(folder: Path, seconds: float, repetitions: int) -> Figure:
+    yaml = (
+        f"name: blue\nendpoint_name: words\nflow: {folder / 'python'}\n"
+        "request_settings: {max_concurrent_requests_per_instance: 64, request_timeout_ms: 60000}\n"
+        "instance_count: 1\n"
+    )
+    body = {"question": "how many  Apples", "n": 3}
+    with deployed(folder, "words", yaml) as place:
+        url = f"http://127.0.0.1:{place.port}/endpoints/words/score"
+        turns = [ask(url, body, 64, seconds, place.cpu, place.key) for _ in range(repetitions)]
+    best = min(turns, key=lambda found: found.cpu_ms)
+    return Figure(
+        "Python flow through the gateway, 64 at once",
+        f"{best.cpu_ms:.3f} ms of CPU, p95 {best.percentile(0.95) * 1e3:.1f} ms, {best.rate:.0f}/s",
+        bound="all answered",
+        ok=best.rate > 0 and not any(found.errors for found in turns),
+    )
+
+
 def memory_figure(server: Server, requests: int) -> Figure:
     """Whether the server holds more at the end of so many requests than after the first quarter of them."""
     body = {"question": "how many  Apples", "n": 3}
@@ -286,6 +307,8 @@ def main() -> int:
             with flow_server(folder / "python", environ, args.workers) as ours:
                 figures += python_figures(ours, bare, args.seconds, args.repetitions)
                 figures.append(memory_figure(ours, args.requests))
+        figures.append(gateway_figure(folder, args.seconds, args.repetitions))
+        with bare_server(folder, slow.url, args.workers) as bare:
             with flow_server(folder / "asking", environ, args.workers) as ours:
                 figures += asking_figures(ours, bare, args.seconds, args.repetitions)
         with flow_server(folder / "streaming", environ, args.workers) as ours:

@@ -29,6 +29,7 @@ from typing import Any
 import orjson
 
 from benchmarks.bench import WORK, Bench
+from benchmarks.deployed import deployed
 from benchmarks.figures import Figure, show
 from benchmarks.gateway_bench import cpu_seconds
 from benchmarks.measure import clean_environment
@@ -266,31 +267,15 @@ def _mlflow(folder: Path, model: str, python: Path) -> Iterator[Target]:
 @contextmanager
 def _gateway(folder: Path) -> Iterator[Target]:
     """The server with the same model as a deployment; the CPU is that of the gateway and of the instance."""
-    home = folder / "home"
-    env = clean_environment(home, Path(sys.executable).parent)
-    pf = [sys.executable, "-m", "promptflow.cli.main"]
-    (folder / "blue.yml").write_text(
+    yaml = (
         f"name: blue\nendpoint_name: iris\nmodel: {{path: {folder / 'model'}, type: mlflow_model}}\n"
         "allow_pickle: true\n"
         "request_settings: {max_concurrent_requests_per_instance: 8, request_timeout_ms: 60000}\n"
         "instance_count: 1\n"
     )
-    with listen("127.0.0.1", 0) as free:
-        port = free.getsockname()[1]
-    subprocess.run([*pf, "server", "start", "--port", str(port)], env=env, check=True, capture_output=True)
-    try:
-        subprocess.run([*pf, "endpoint", "create", "-n", "iris"], env=env, check=True, capture_output=True)
-        words = ["deployment", "create", "-f", str(folder / "blue.yml"), "--all-traffic"]
-        subprocess.run([*pf, *words], env=env, check=True, capture_output=True)
-        words = ["endpoint", "get-credentials", "-n", "iris", "--query", "primaryKey", "-o", "tsv"]
-        told = subprocess.run([*pf, *words], env=env, check=True, capture_output=True, text=True)
-        words = ["server", "status", "-o", "json"]
-        status = subprocess.run([*pf, *words], env=env, check=True, capture_output=True, text=True)
-        pid = json.loads(status.stdout)["pid"]
-        headers = f"authorization: Bearer {told.stdout.strip()}\r\n"
-        yield Target(pid, "/endpoints/iris/invocations", port, headers=headers)
-    finally:
-        subprocess.run([*pf, "server", "stop"], env=env, capture_output=True)
+    with deployed(folder, "iris", yaml) as place:
+        headers = f"authorization: Bearer {place.key}\r\n"
+        yield Target(place.pid, "/endpoints/iris/invocations", place.port, headers=headers)
 
 
 def _up(url: str) -> bool:
