@@ -32,9 +32,12 @@ PromptflowException
 from __future__ import annotations
 
 import os
+import re
 import string
 from enum import StrEnum
 from typing import Any
+
+_TWO_STOPS = re.compile(r"(?<!\.)\.\.$")  # and not three, which are no mistake
 
 
 class ErrorTarget(StrEnum):
@@ -88,7 +91,8 @@ class PromptflowException(Exception):
         self._parameters = kwargs
         if not message:
             message = message_format.format(**self.message_parameters) if message_format else type(self).__name__
-        self.message = str(message)
+        # What it tells of another error often ends with a full stop of its own.
+        self.message = _TWO_STOPS.sub(".", str(message))
         super().__init__(self.message)
 
     @property

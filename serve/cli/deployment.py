@@ -84,7 +84,7 @@ def record(store: EndpointStore, deployment: Deployment) -> dict[str, Any]:
         "kind": deployment.spec.kind,
         "provisioning_state": provisioning_state(found["state"]),
         "state": found["state"],
-        **{key: found[key] for key in ("message", "log") if found.get(key)},
+        **{key: found[key] for key in ("message", "log", "warnings") if found.get(key)},
         "traffic": endpoint.traffic.get(deployment.name, 0),
         "mirror_traffic": endpoint.mirror.get(deployment.name, 0),
         "instances": found.get("instances", []),

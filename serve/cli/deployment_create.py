@@ -89,7 +89,10 @@ def _keep(store: EndpointStore, deployment: Deployment, args: Namespace, out: Ou
         mirror = {name: share for name, share in endpoint.mirror.items() if name != kept.name}
         store.set_traffic(kept.endpoint, traffic, mirror, revision=endpoint.revision)
         tell_server(store.workspace)
-    out.result(record(store, kept))
+    shown = record(store, kept)
+    for text in shown.get("warnings", ()):
+        out.warn(text)
+    out.result(shown)
     out.hint(f"pf endpoint invoke -n {kept.endpoint} --request-file request.json")
 
 

@@ -30,7 +30,7 @@ RECORDED = (
 )  # fmt: skip
 PRINTED = (
     "$schema", "id", "provisioning_state", "creation_context", "resourceGroup", "revision", "created", "updated",
-    "kind", "state", "message", "log", "traffic", "mirror_traffic", "instances",
+    "kind", "state", "message", "log", "warnings", "traffic", "mirror_traffic", "instances",
 )  # fmt: skip
 KEYS = (
     "name", "endpoint_name", "description", "tags", "properties", "model", "code_configuration", "environment",

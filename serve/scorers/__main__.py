@@ -22,6 +22,7 @@ import uvicorn
 
 from promptflow.exceptions import PromptflowException
 from serve.endpoints.spec import MODEL, Spec
+from serve.scorers.gaps import noticed
 from serve.scorers.kinds import Application, application
 
 OURS = ("serve", "catalog")  # packages that this process has loaded, beside promptflow
@@ -40,10 +41,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         app = application(spec, args.deployment)
         make_room(spec.code)
-        app.prepare()
+        with noticed() as notes:
+            app.prepare()
+        for note in notes:
+            print(f"warning: {note}", file=sys.stderr, flush=True)
         if spec.kind == MODEL:
             gc.freeze()  # libraries, and what they made of a file: hardly any garbage, and long to look through
-        asyncio.run(serve(app, functools.partial(listen_at, args.socket), Front))
+        asyncio.run(serve(app, functools.partial(listen_at, args.socket), functools.partial(Front, notes=notes)))
     except PromptflowException as error:
         print(f"error: {error}{f' ({error.hint})' if error.hint else ''}", file=sys.stderr, flush=True)
         return NOT_LOADED
@@ -120,16 +124,17 @@ async def serve(
 
 
 class Front:
-    """Tells that it is ready, which applications do not by themselves."""
+    """Tells that it is ready, which applications do not by themselves, and after that a line for each of ``notes``."""
 
-    def __init__(self, app: Application) -> None:
+    def __init__(self, app: Application, notes: Sequence[str] = ()) -> None:
         self._app = app
+        self._ready = "\n".join(("Ready", *notes)).encode()
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "http" and scope["path"] == "/ready":
-            head = [(b"content-type", b"text/plain"), (b"content-length", b"5")]
+            head = [(b"content-type", b"text/plain"), (b"content-length", str(len(self._ready)).encode())]
             await send({"type": "http.response.start", "status": 200, "headers": head})
-            await send({"type": "http.response.body", "body": b"Ready"})
+            await send({"type": "http.response.body", "body": self._ready})
             return
         await self._app(scope, receive, send)
 

@@ -21,7 +21,7 @@ from serve.endpoints.spec import Probe, Spec
 from serve.endpoints.variables import plain
 from serve.gateway.heads import request_head
 from serve.gateway.instance import Instance
-from serve.gateway.wire import Address, LostError, connect
+from serve.gateway.wire import Address, Connection, LostError, connect
 from serve.placement.place import LOST
 from serve.supervisor.decide import Phase
 from serve.supervisor.places import open_log
@@ -31,6 +31,7 @@ FAST_POLL = 0.03  # seconds between looks at one that is being started
 LOOK_SECONDS = 1.0  # between looks at one that is well
 DRAIN_SECONDS = 300.0  # that requests in flight have, once their instance is to go
 GRACE_SECONDS = 10.0  # from SIGTERM to SIGKILL
+MOST_NOTES = 16 * 1024  # bytes of what an instance says when it is ready
 HUNG_TIMEOUTS = 10  # requests in a row that only ever timed out, and then it is taken for hung
 
 
@@ -56,7 +57,8 @@ class Launch:
 
 
 class Child:
-    """``news`` is called whenever its phase changes. ``fault`` says why it ended, if nobody told it to."""
+    """``news`` is called whenever its phase changes. ``fault`` says why it ended, if nobody told it to; ``notes`` are
+    what it said when it was ready."""
 
     def __init__(self, slot: int, generation: str, launch: Launch, news: Callable[[], None], lifeline: int) -> None:
         self.slot, self.generation, self.launch, self.news, self.lifeline = slot, generation, launch, news, lifeline
@@ -68,6 +70,7 @@ class Child:
         self.ready_after = self.ready_at = 0.0
         self.exit_code: int | None = None
         self.fault = ""
+        self.notes: tuple[str, ...] = ()
         self.pid = 0
         self._told_to_end = self._making = False
         self._doubted = asyncio.Event()
@@ -264,6 +267,8 @@ class Child:
                 connection = await connect(self.instance.socket)
                 connection.ask(request_head("GET", path, b"", [], 0, b"probe"))
                 await connection.head()
+                if path == READY and connection.status == 200 and not self.was_ready:
+                    self.notes = await _notes(connection)
                 # An application without a page at / is as alive as one with: only /ready is for us alone.
                 return connection.status == 200 or (path == LIVE and connection.status < 500)
         except (LostError, TimeoutError):
@@ -271,6 +276,14 @@ class Child:
         finally:
             if connection is not None:
                 connection.close()
+
+
+async def _notes(connection: Connection) -> tuple[str, ...]:
+    """The lines after the first."""
+    told = b""
+    while len(told) < MOST_NOTES and (piece := await connection.read()):
+        told += piece
+    return tuple(told[:MOST_NOTES].decode("utf-8", "replace").splitlines()[1:])
 
 
 class _Count:

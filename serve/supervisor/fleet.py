@@ -8,7 +8,7 @@ import logging
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,6 +35,7 @@ from serve.supervisor.decide import (
 from serve.supervisor.places import Places, keep_small, tail
 
 TICK = 0.5  # seconds between looks, if nothing happens
+TOLD_LINES, TOLD_CHARACTERS = 20, 1000  # of the log of what failed, and of each line of it
 KILLED = (-9, -15)  # exit codes of what somebody else ended
 # What opens the workspace's secrets: flows need their connections, a model's code does not.
 PRIVATE = ("PF_SECRET_KEY", "PF_DATABASE_URL")
@@ -68,6 +69,7 @@ class Fleet:
         self.wanted = max(1, deployment.spec.min_instances)
         self.children: list[Child] = []
         self.failures = Failures()
+        self.notes: tuple[str, ...] = ()  # of the newest instance that was ready
         self._loads: deque[tuple[float, int]] = deque()
         self._woken = asyncio.Event()
         self._stopping = False
@@ -86,7 +88,7 @@ class Fleet:
         self.failures = Failures()  # whoever changes something wants to see at once whether it helps
         generation = generation_of(deployment.spec)
         if generation != self.generation:
-            self.generation, self.wanted = generation, max(1, self.wanted)
+            self.generation, self.wanted, self.notes = generation, max(1, self.wanted), ()
         self.lane.change(deployment.spec.request)
         self._wake()
 
@@ -118,8 +120,14 @@ class Fleet:
             "in_line": self.lane.in_line,
             "failures": self.failures.in_a_row,
             "message": self.failures.last,
+            "warnings": [*self._warnings(current)],
             "log": self.failures.log,
         }
+
+    def _warnings(self, current: Sequence[Child]) -> tuple[str, ...]:
+        """What the newest instance that was ready had to say; those that are no more, too, while none is left."""
+        self.notes = next((child.notes for child in reversed(current) if child.was_ready), self.notes)
+        return self.notes
 
     def _state(self, ready: int, replacing: bool) -> str:
         if self.failures.in_a_row and ready < self.wanted:
@@ -202,6 +210,8 @@ class Fleet:
         for child in [child for child in self.children if child.done]:
             self.children.remove(child)
             self.lane.remove(child.instance)
+            if child.was_ready and child.generation == self.generation:
+                self.notes = child.notes
             if child.fault:
                 self._failed(child)
             elif child.was_ready and child.generation == self.generation:
@@ -223,7 +233,8 @@ class Fleet:
             return
         failures.in_a_row = 1 if child.was_ready and now - child.started > 60 else failures.in_a_row + 1
         failures.last = f"Instance {child.slot} {child.fault}."
-        failures.log = tail(self.places.log(deployment.endpoint, deployment.name, child.slot), 20)
+        log = tail(self.places.log(deployment.endpoint, deployment.name, child.slot), TOLD_LINES)
+        failures.log = [_short(line) for line in log]
         # The first time, what was ready is started again at once.
         again = failures.in_a_row - 1 if child.was_ready else failures.in_a_row
         failures.again_at = now + pause_after(again)
@@ -233,8 +244,8 @@ class Fleet:
         for child in self.children:
             keep_small(child.launch.log)
             here = child.pid and not child.launch.elsewhere
-            if limit and here and not child.fault and memory.used(child.pid) > limit:
-                child.give_up(f"used more than its limit of {limit} bytes of memory")
+            if limit and here and not child.fault and (used := memory.used(child.pid)) > limit:
+                child.give_up(f"used {_megabytes(used)} of memory, more than its limit of {_megabytes(limit)}")
 
     def _tell_lane(self) -> None:
         """Who waits is served as far as there is room, and sent away where nothing is coming."""
@@ -257,6 +268,16 @@ def _told(child: Child, generation: str) -> dict[str, Any]:
         "ready_after": round(child.ready_after, 3),
         "log": str(child.launch.log),
     }
+
+
+def _megabytes(size: int) -> str:
+    return f"{round(size / 1e6, 1):,g} MB"
+
+
+def _short(line: str) -> str:
+    """As much of a line as people read; `get-logs` has it whole."""
+    left = len(line) - TOLD_CHARACTERS
+    return line if left <= 0 else f"{line[:TOLD_CHARACTERS]}… ({left:,} more characters)"
 
 
 def _environ(deployment: Deployment, places: Places, slot: int) -> dict[str, str]:

@@ -73,12 +73,15 @@ def previous(path: Path) -> Path:
 
 
 def tail(path: Path, lines: int) -> list[str]:
-    """The last lines of a log; none where there is no log."""
+    """The last lines of a log, each whole; none where there is no log."""
     try:
         with path.open("rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            file.seek(max(0, size - 400 * lines))
-            text = file.read().decode("utf-8", "replace")
+            start, step = file.seek(0, os.SEEK_END), 400 * lines
+            data = b""
+            while start and data.count(b"\n") <= lines:  # one more than lines: the first may have begun before
+                start, end, step = max(0, start - step), start, step * 2
+                file.seek(start)
+                data = file.read(end - start) + data
     except FileNotFoundError:
         return []
-    return text.splitlines()[-lines:]
+    return data.decode("utf-8", "replace").splitlines()[-lines:]

@@ -13,6 +13,7 @@ import numpy as np
 import yaml
 
 from serve.scorers.base import InputError, LoadError
+from serve.scorers.gaps import warn_of_flavor, warn_of_pins
 from serve.scorers.inputs import Inputs
 from serve.scorers.models import lightgbm, onnx, sklearn, torch, xgboost
 from serve.scorers.models.base import Loading, Model, Signature
@@ -32,6 +33,7 @@ def load(loading: Loading) -> Model:
             python = flavors.get("python_function")
             inner = read(replace(loading, path=file), {**(python if isinstance(python, dict) else {}), **conf})
             if inner is not None:
+                warn_of_flavor(name, conf)
                 return SignedModel(inner, read_schema(told))
     return PyfuncModel(loading)
 
@@ -142,6 +144,7 @@ class PyfuncModel(Model):
 
     def __init__(self, loading: Loading) -> None:
         loading.unpickles("an MLflow model that its own code loads")
+        warn_of_pins(loading.path)
         try:
             pyfunc = importlib.import_module("mlflow.pyfunc")
         except ImportError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import threading
 import urllib.error
 import urllib.request
@@ -245,3 +246,23 @@ def test_two_updates_at_once_end_as_one_of_them(pf: Pf, store: EndpointStore) ->
     kept = store.get("factors")
     assert kept.description == f"by {kept.tags['by']}" and kept.revision == 1 + codes.count(0)
     assert {*codes} <= {0, 1}
+
+
+def test_a_model_of_another_version_is_deployed_with_a_warning_that_stays(pf: Pf, project: Path) -> None:
+    linear_model = pytest.importorskip("sklearn.linear_model")
+    model = linear_model.LogisticRegression().fit([[1.0], [2.0]], [0, 1])
+    here = pytest.importorskip("sklearn").__version__
+    written = "0." + "9" * (len(here) - 2)
+    (project / "model.pkl").write_bytes(pickle.dumps(model).replace(here.encode(), written.encode()))
+    pf("endpoint", "create", "-n", "factors")
+    words = ("-n", "blue", "-e", "factors", "--model", "./model.pkl", "--allow-pickle")
+    code, out, err = pf("deployment", "create", *words)
+    assert code == 0, err
+    assert f"written with scikit-learn {written}, and here is {here}" in err.replace("\n", " ")
+    (warning,) = json.loads(out)["warnings"]
+    assert f"scikit-learn=={written} in the conda_file" in warning
+    code, shown, _ = pf("deployment", "show", "-n", "blue", "-e", "factors", "-o", "yaml")
+    (project / "shown.yml").write_text(shown)
+    assert "warnings:" in shown
+    code, _, err = pf("deployment", "update", "-f", "shown.yml")
+    assert code == 0 and "'warnings'" not in err, err

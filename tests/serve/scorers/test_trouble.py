@@ -90,7 +90,7 @@ def test_a_run_that_leaks_is_ended_at_its_limit_and_others_are_answered(tmp_path
             await it.traffic({"blue": 100})
             await it.ask(b"leak")
             await it.until(lambda: it.app.gateway.figures.restarts["shop", "blue"] >= 1, "it was ended")
-            assert "limit of 350000000 bytes" in it.status("blue")["message"]
+            assert "more than its limit of 350 MB" in it.status("blue")["message"]
             async with asyncio.timeout(60):
                 while (await it.ask(b"")) != (200, b"0"):
                     await asyncio.sleep(0.1)

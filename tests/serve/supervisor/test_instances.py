@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from promptflow.workspace import pids
-from serve.supervisor.places import log_folder
+from serve.supervisor.places import log_folder, tail
 from tests.serve.supervisor.world import says, world
 
 
@@ -145,7 +145,7 @@ def test_too_much_memory_ends_an_instance(tmp_path: Path) -> None:
             hungry = says("fat", "held = bytearray(600_000_000)\nheld[::4096] = b'x' * len(held[::4096])")
             await it.deploy("blue", hungry, wait=False, memory_limit=300_000_000)
             await it.until(lambda: it.status("blue")["failures"] >= 1, "it was ended")
-            assert "limit of 300000000 bytes" in it.status("blue")["message"]
+            assert "more than its limit of 300 MB" in it.status("blue")["message"]
 
     asyncio.run(play())
 
@@ -187,5 +187,18 @@ def run(raw):
             flag.touch()
             await it.until(lambda: "in time" in it.status("blue")["message"], "it was given up")
             await it.until(lambda: it.status("blue")["state"] == "Ready", "another one is ready")
+
+    asyncio.run(play())
+
+
+def test_a_long_line_of_the_log_is_cut_in_the_status_and_whole_in_the_log(tmp_path: Path) -> None:
+    async def play() -> None:
+        async with world(tmp_path) as it:
+            await it.endpoint()
+            await it.deploy("blue", "print('x' * 20_000)\nraise SystemExit(7)", wait=False)
+            await it.until(lambda: it.status("blue")["failures"] >= 1, "it has failed")
+            status = it.status("blue")
+            assert f"{'x' * 1000}… (19,000 more characters)" in status["log"]
+            assert "x" * 20_000 in tail(log_folder(it.app.places.home, "shop", "blue") / "0.log", 20)
 
     asyncio.run(play())
