@@ -5,24 +5,31 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-import os
-import subprocess
-import sys
 import uuid
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Body
+from fastapi import APIRouter
 from fastapi.responses import Response
+from pydantic import BaseModel
 
 from promptflow.client import PFClient
-from promptflow.exceptions import PathNotFoundError, SystemErrorException, UserErrorException, ValidationException
+from promptflow.exceptions import PathNotFoundError, ValidationException
 from promptflow.service.answers import answered
-from promptflow.workspace import Workspace
-from promptflow.workspace.home import DATABASE_VARIABLE, HOME_VARIABLE
+from promptflow.service.parent import in_child
 
 FOLDER = ".promptflow"
-_GIVEN = ("inputs", "variant", "node", "environment_variables", "init")
+
+
+class Tried(BaseModel):
+    """What a flow is tried with."""
+
+    inputs: dict[str, Any] | None = None
+    variant: str | None = None
+    node: str | None = None
+    environment_variables: dict[str, Any] | None = None
+    init: dict[str, Any] | None = None
+    output_path: str | None = None
 
 
 def routes(client: PFClient) -> APIRouter:
@@ -31,12 +38,11 @@ def routes(client: PFClient) -> APIRouter:
     workspace = client.workspace
 
     @router.post("/test")
-    def test(flow: str, data: Annotated[dict[str, Any] | None, Body()] = None) -> Response:
+    def test(flow: str, data: Tried | None = None) -> Response:
         """Run a flow, or one node of it, once. `flow` is its path in URL-safe base64."""
-        path, data = decoded(flow), data or {}
-        folder = Path(data.get("output_path") or _folder(path) / str(uuid.uuid4())).resolve()
-        asked = {"verb": "test", "flow": str(path), "output_path": str(folder)}
-        in_child(workspace, asked | {key: data[key] for key in _GIVEN if data.get(key) is not None})
+        path, given = decoded(flow), (data or Tried()).model_dump(exclude_none=True)
+        folder = Path(given.pop("output_path", None) or _folder(path) / str(uuid.uuid4())).resolve()
+        in_child(workspace, {"verb": "test", "flow": str(path), "output_path": str(folder), **given})
         return answered({"flow": _kept(folder)})
 
     @router.post("/infer_signature")
@@ -58,25 +64,6 @@ def decoded(text: str) -> Path:
     if not path.is_absolute() or not is_there:
         raise PathNotFoundError(f"There is no flow {path}.", hint="its path on this machine, from the root on")
     return path
-
-
-def in_child(workspace: Workspace, asked: dict[str, Any]) -> Any:
-    """What `promptflow.service.child` says to that. UserErrorException for what went wrong in the flow."""
-    words = [sys.executable, "-P", "-m", "promptflow.service.child"]
-    done = subprocess.run(words, input=json.dumps(asked).encode(), capture_output=True, env=environment(workspace))
-    try:
-        said = json.loads(done.stdout.splitlines()[-1])
-    except (ValueError, IndexError):
-        end = done.stderr.decode("utf-8", "replace").strip()[-2000:]
-        raise SystemErrorException(f"The process of the flow ended with {done.returncode}: {end}") from None
-    if "error" in said:
-        raise UserErrorException(said["error"], location=said["location"], hint=said["hint"])
-    return said["answer"]
-
-
-def environment(workspace: Workspace) -> dict[str, str]:
-    """Of a process that works in a workspace."""
-    return {**os.environ, HOME_VARIABLE: str(workspace.home), DATABASE_VARIABLE: workspace.database_url}
 
 
 def _folder(flow: Path) -> Path:

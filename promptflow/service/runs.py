@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import parse_qs
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Body, Request
 from fastapi.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.concurrency import run_in_threadpool
 
@@ -18,6 +18,7 @@ from promptflow.contracts.flow import DAG_FILES, FLEX_FILES
 from promptflow.entities.run import Run
 from promptflow.exceptions import ValidationException
 from promptflow.service.answers import answered
+from promptflow.service.parent import in_child
 from promptflow.storage.folder import SNAPSHOT, RunFolder
 
 MOST = 50
@@ -46,6 +47,12 @@ def _of_records(router: APIRouter, client: PFClient) -> None:
         most = None if all_results else max(0, min(max_results, 2**31))
         found = runs.list(most, archived_only=archived_only, include_archived=include_archived)
         return answered([run._to_dict() for run in found])
+
+    @router.post("/submit")
+    def submit_run(data: Annotated[dict[str, Any], Body()]) -> Response:
+        """Make a run of the keys of its YAML, and wait for its end. Paths are whole ones."""
+        _check_paths(data)
+        return answered(runs.get(in_child(client.workspace, {"verb": "submit", "run": data}))._to_dict())
 
     @router.get("/{name}")
     def get_run(name: str) -> Response:
@@ -112,6 +119,13 @@ def _of_results(router: APIRouter, client: PFClient) -> None:
         run = runs.get(name)
         run.check_completed()
         return HTMLResponse(render_page([run]))
+
+
+def _check_paths(data: Mapping[str, Any]) -> None:
+    for key in ("flow", "data"):
+        value = data.get(key)
+        if isinstance(value, str) and "://" not in value and not Path(value).is_absolute():
+            raise ValidationException(f"{key} is {value!r}, a relative path.", hint="the whole path on this machine")
 
 
 def _records(folder: RunFolder, node: str) -> Iterator[dict[str, Any]]:

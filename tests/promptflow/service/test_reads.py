@@ -206,6 +206,19 @@ def test_what_a_flow_takes(service: Service) -> None:
     assert service.ask("POST", "Flows/infer_signature?source=%25")[0] == 404
     assert service.ask("POST", f"Flows/test?flow={encoded(Path('/none'))}", {})[0] == 404
     assert service.ask("POST", "Flows/test", {})[0] == 400
+    assert service.ask("POST", f"Flows/test?flow={encoded(service.folder / 'shout')}", {"inputs": []})[0] == 400
+
+
+def test_a_run_is_submitted(service: Service) -> None:
+    asked = {"flow": str(service.folder / "shout"), "data": str(service.folder / "data.jsonl"), "name": "sent"}
+    status, run = service.ask("POST", "Runs/submit", asked)
+    assert (status, run["name"], run["status"]) == (200, "sent", "Completed")
+    assert service.ask("POST", "Runs/submit", asked)[1]["error"]["message"].startswith("Run 'sent' already exists")
+    assert "relative" in service.ask("POST", "Runs/submit", {**asked, "flow": "shout"})[1]["error"]["message"]
+    for wrong in ({}, {"flow": 5}, {**asked, "name": "x", "column_mapping": [1]}):
+        assert service.ask("POST", "Runs/submit", wrong)[0] == 404
+    assert service.ask("DELETE", "Runs/sent") == (204, "")
+    assert service.ask("GET", "Runs/sent")[0] == 404
 
 
 def test_other_paths_and_methods_are_told(service: Service) -> None:
