@@ -113,7 +113,7 @@ class InstanceStatus(BaseModel):
 
 class DeploymentStatus(BaseModel):
     """``state``: Ready, Updating, ScaledToZero, Failed (once or twice) or CrashLoop. ``message`` and ``log`` are of the
-    last instance that failed."""
+    last instance that failed; ``warnings`` of what loads and may not be what it was, as a model of another version."""
 
     endpoint: str
     name: str
@@ -127,6 +127,7 @@ class DeploymentStatus(BaseModel):
     failures: int
     message: str
     log: list[str]
+    warnings: list[str]
 
 
 class DeploymentAnswer(BaseModel):
