@@ -18,15 +18,14 @@ from serve.engines.base import EngineClosedError, EngineFailedError
 from serve.engines.remote import RemoteEngine
 from serve.engines.vllm_control import Control
 from serve.engines.vllm_flags import Start, command_line
+from serve.engines.vllm_reasons import ending, reasons
 from serve.installs import Install
 
 MODULE = "vllm.entrypoints.openai.api_server"  # `vllm serve` does not start the build for processors
 POLL = 0.1  # seconds
 GRACE = 15.0  # seconds to end, when it is told to
-TAIL = 15  # lines of the log in an error
+TAIL = 400  # lines of the log that are looked at for the reason of a failure
 MOST_NAMES = 100
-# What a log says last is how the processes above the one that failed went down; the reason stands before it.
-REASON = re.compile(r"^(?:\(\S+ pid=\d+\) )?(?:\w+ [\d-]+ [\d:]+ \[\S+\] )?(\w*(?:Error|Exception): .+)$", re.MULTILINE)
 # "Model loading took 14.99 GiB", "Available KV cache memory: 57.05 GiB", "Explicitly set (1.0/23.54) GiB for KV cache"
 WEIGHTS = re.compile(r"Model loading took ([\d.]+) GiB")
 CACHE = re.compile(r"(?:Available KV cache memory: |Explicitly set \()([\d.]+)")
@@ -60,7 +59,7 @@ class VllmProcess:
         self.control = Control(self.socket, self._key)
         self.remote = RemoteEngine(model, f"unix://{self.socket}", self._key, dialect="vllm")
         self.process: Process | None = None
-        self._stopped = False
+        self._stopped = self._served = False
 
     def start(self, seconds: float) -> None:
         """Start it, and return when it answers. StartError; EngineClosedError where it was stopped meanwhile."""
@@ -68,6 +67,7 @@ class VllmProcess:
             self.process = self._spawn()
             self._wait(time.monotonic() + seconds, seconds)
             self.remote.load()
+            self._served = True
         except BaseException:
             self.stop()
             raise
@@ -104,12 +104,10 @@ class VllmProcess:
         """Why it failed, as far as its log tells, and how the log ends."""
         if self.process is None:
             return ""
-        text = self.processes.tail(self.process.name, 400)
-        reasons = list(dict.fromkeys(reason.strip() for reason in REASON.findall(text)))
-        end = "\n".join(text.splitlines()[-TAIL:])
-        return "\n".join(
-            [*(f"  {reason[:500]}" for reason in reasons[:3]), f"its log ends with:\n{end}" if end else ""]
-        )
+        text = self.processes.tail(self.process.name, TAIL)
+        found = [f"  {reason}" for reason in reasons(text, self._served)]
+        end = ending(text)
+        return "\n".join([*found, f"its log ends with:\n{end}" if end else ""])
 
     def _words(self) -> Sequence[str]:
         flags = {"model": str(self.folder), "served_model_name": self.model, "uds": self.socket}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -21,7 +22,7 @@ from serve.engines.base import EngineClosedError, EngineFailedError, Stats
 from serve.engines.remote import RemoteEngine
 from serve.engines.remote_errors import RemoteError
 from serve.engines.vllm_adapters import Adapter, adapter_rank
-from serve.engines.vllm_control import ControlError, load_of
+from serve.engines.vllm_control import ControlError, Refused, Unreachable, load_of
 from serve.engines.vllm_figures import Figures
 from serve.engines.vllm_flags import Asked, Lora, Start, start_for
 from serve.engines.vllm_loaded import Loaded
@@ -31,6 +32,8 @@ from serve.engines.vllm_watcher import Watcher
 from serve.installs import Install
 
 METRICS_SECONDS = 1.0  # that it has to answer with its metrics
+HEALTH_SECONDS = 5.0  # and to say that it is well
+DOUBT_SECONDS = 10.0  # that requests wait for it to end, or to answer again, after one of them has failed
 RESTARTS = 1  # after it died; the next time the router makes a new engine, which may have more memory by then
 
 logger = logging.getLogger(__name__)
@@ -63,6 +66,7 @@ class VllmServer:
         self._process: VllmProcess | None = None
         self._figures = Figures()
         self._closed = self._asleep = False
+        self._doubted = 0.0  # since when, or 0
         self._deaths = 0
         self._change = threading.RLock()  # one change of the server at a time
         self._watcher = Watcher(f"vllm {model}", self._look)
@@ -102,7 +106,7 @@ class VllmServer:
     async def used(self, adapter: str = "") -> AsyncIterator[tuple[RemoteEngine, str]]:
         """What answers one request, and its name for the adapter; waits while it changes. AdapterNotFoundError."""
         async with self._users.server(adapter) as (remote, called):
-            with self._noticed():
+            with self._noticed(remote):
                 yield remote, called or self._loaded.base
 
     def load_adapter(self, name: str, folder: Path) -> None:
@@ -114,7 +118,7 @@ class VllmServer:
             if not self._loaded.room.holds(rank):
                 self._make_room(rank)
             process = self._must_run()
-            with self._noticed():
+            with self._noticed(process.remote):
                 if not self._loaded.base and not self._on_gpu:
                     self._put_zeros(process, adapter)
                 self._loaded.put(process, name, adapter)
@@ -180,6 +184,7 @@ class VllmServer:
         except BaseException:
             self._end()
             raise
+        self._doubted = 0.0
         self._users.open(process.remote)
 
     def _end(self) -> None:
@@ -242,6 +247,20 @@ class VllmServer:
         else:
             self._begin_again(f"vLLM died with '{self.model}'")
 
+    def _trusted(self, process: VllmProcess) -> bool:
+        """Whether it may be well, though a request failed. If it is, those that wait go on."""
+        try:
+            process.control.get("/health", HEALTH_SECONDS)
+        except Refused:  # its engine is dead, and it will end in a moment
+            return False
+        except Unreachable:  # it ends, or it is busy
+            if time.monotonic() - self._doubted < DOUBT_SECONDS:
+                return True
+        self._doubted = 0.0
+        if not self._asleep:
+            self._users.open(process.remote)
+        return True
+
     # -- without it ------------------------------------------------------------------------------------------------
 
     def _retire(self, called: str) -> None:
@@ -262,7 +281,7 @@ class VllmServer:
             process = self._process
             if self._closed or process is None:
                 return not self._closed
-            if not process.alive:
+            if not process.alive or self._doubted and not self._trusted(process):
                 self._died(process)
                 return True
         if metrics and not self._asleep:
@@ -279,18 +298,24 @@ class VllmServer:
                 self._figures.read(load)
 
     @contextmanager
-    def _noticed(self) -> Iterator[None]:
-        """What may be its death makes us look. Before it ends, its API server says that its engine has failed."""
+    def _noticed(self, remote: RemoteEngine) -> Iterator[None]:
+        """What may be its death makes us look, and lets new requests wait until it is known. Before it ends, its API
+        server says that its engine has failed."""
         try:
             yield
         except EngineFailedError:
-            self._watcher.now()
+            self._doubt(remote)
             raise
         except RemoteError as error:
             if error.http_status != 502:
                 raise
-            self._watcher.now()
+            self._doubt(remote)
             raise EngineFailedError(f"vLLM failed with '{self.model}': {error}", hint=self._logs) from error
+
+    def _doubt(self, remote: RemoteEngine) -> None:
+        if self._users.doubt(remote):
+            self._doubted = time.monotonic()
+        self._watcher.now()
 
     def _must_run(self) -> VllmProcess:
         process = self._process

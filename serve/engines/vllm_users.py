@@ -39,6 +39,14 @@ class Users(Generic[S]):
             if self._server.done():
                 self._server = _pending()
 
+    def doubt(self, server: S) -> bool:
+        """As `pause`, if requests go to this one now."""
+        with self._changed:
+            going = self._server.done() and self._server.exception() is None and self._server.result() is server
+            if going:
+                self._server = _pending()
+            return going
+
     def shut(self, reason: Exception) -> None:
         """Requests get this error from now on; also those that wait."""
         with self._changed:

@@ -269,6 +269,23 @@ def test_it_dies_in_the_middle_of_an_answer_and_comes_back_once(model: Path) -> 
         until(lambda: is_gone(second["worker"]))
 
 
+def test_who_comes_after_its_engine_has_died_waits_for_the_next(model: Path) -> None:
+    with loaded(model) as engine:
+        with pytest.raises(EngineFailedError, match="EngineCore encountered an issue"):
+            ask(engine, plain("faint"))
+        assert text_of(ask(engine, plain("hi"))).startswith("said by m")
+        assert len(lines(model / "started.jsonl")) == 2
+
+
+def test_a_request_that_fails_alone_is_no_death(model: Path) -> None:
+    with loaded(model) as engine:
+        for _ in range(3):
+            with pytest.raises(EngineFailedError):
+                ask(engine, plain("fail"))
+            assert text_of(ask(engine, plain("hi"))).startswith("said by m")
+        assert len(lines(model / "started.jsonl")) == 1
+
+
 def test_who_asked_over_http_gets_an_error_event(model: Path) -> None:
     with running(app_of(made(model))) as url:
         body = {"model": "m", "messages": [{"role": "user", "content": "die"}], "stream": True}

@@ -1,7 +1,7 @@
 """Speaks the part of vLLM's HTTP surface that the engine uses, started as vLLM is: `python -P -m vllm... --uds=PATH`.
 
 What it does is told by `stand_in.json` in the model's folder (`start_seconds`, `crash`, `sleepless`), and by the prompts: "die" ends
-the process in the middle of the answer, "count N" says N words, a pause of `pause` seconds before each. Every body it is
+the process in the middle of the answer, "faint" its engine, which the process outlives by a second, "fail" fails, "count N" says N words, a pause of `pause` seconds before each. Every body it is
 sent is a line of `asked.jsonl` in the model's folder; `started.jsonl` has how it was started.
 """
 
@@ -37,7 +37,7 @@ class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
     flags: dict[str, Any]
     folder: Path
     adapters: dict[str, str]
-    asleep = False
+    asleep = fainted = False
     running = finished = 0
     lock = threading.Lock()
 
@@ -54,7 +54,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         if self.path == "/health":
-            return self._json({})
+            return self._bytes(b"", "text/plain", 503) if self.server.fainted else self._json({})
         if self.path == "/metrics":
             return self._bytes(self._metrics().encode(), "text/plain")
         if self.path == "/v1/models" and self._signed():
@@ -123,6 +123,11 @@ class Handler(BaseHTTPRequestHandler):
         known = {self.server.flags["served_model_name"], *self.server.adapters}
         if body["model"] not in known or self.server.asleep:
             return self._fail(404, f"The model `{body['model']}` does not exist, or sleeps.")
+        if prompt == "faint" and not self.server.fainted:
+            self.server.fainted = True
+            threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGKILL)).start()
+        if self.server.fainted or prompt == "fail":
+            return self._fail(500, "EngineCore encountered an issue.")
         words = ["said", "by", body["model"]]
         if prompt.startswith("count "):
             words = [str(number) for number in range(int(prompt.split()[1]))]
