@@ -5,11 +5,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from serve.engines.base import AdapterNotFoundError
 from serve.holds import Holds
 from serve.lora import Adapter, listed
 from serve.served import NotServedError, Served, Slot
+
+if TYPE_CHECKING:
+    from serve.known import Known  # brings the database
 
 TRUST_SECONDS = 5.0  # so long a name means what it meant: after that there may be a newer version
 
@@ -20,7 +24,7 @@ FindAdapter = Callable[[str, str], tuple[str, Adapter] | None]
 class Names:
     """The slots by all their names. Asked for what was not offered at the start are ``find``: what is served by that
     name, and the adapter of it that the name asks for; and ``find_adapter``, with the name of a model: the adapter's
-    exact name, and the adapter. Whatever they find stays on offer."""
+    exact name, and the adapter. Whatever they find stays on offer. ``known`` lists what there is to be found."""
 
     def __init__(
         self,
@@ -28,10 +32,13 @@ class Names:
         holds: Holds,
         find: Find | None = None,
         find_adapter: FindAdapter | None = None,
+        known: Callable[[], Sequence[Known]] | None = None,
     ) -> None:
         self.slots = {served.name: Slot(served, holds) for served in offered}
         self.find, self.find_adapter, self._holds = find, find_adapter, holds
         self._known: dict[str, tuple[float, Slot, str]] = {}
+        self._list = known
+        self._listed: tuple[float, Sequence[Known]] | None = None
 
     async def resolve(self, name: str) -> tuple[Slot, str]:
         """What is offered comes first, then what is found. NotServedError, AdapterNotFoundError."""
@@ -44,6 +51,14 @@ class Names:
             known = time.monotonic(), *(await self._found(name) or await self._loose(name))
             self._known[name] = known
         return known[1:]
+
+    async def known(self) -> Sequence[Known]:
+        """What ``find`` may be asked for, as it was some seconds ago at most."""
+        if self._list is None:
+            return ()
+        if self._listed is None or time.monotonic() - self._listed[0] > TRUST_SECONDS:
+            self._listed = time.monotonic(), await asyncio.to_thread(self._list)
+        return self._listed[1]
 
     def _offered(self, name: str) -> tuple[Slot, str] | None:
         if (slot := self._by_name(name)) is not None:

@@ -17,6 +17,7 @@ from serve.served import Served
 if TYPE_CHECKING:
     from catalog.models import ModelRef
     from promptflow.workspace import Workspace
+    from serve.known import Known
 
 WEIGHTS = (".safetensors", ".onnx", ".onnx_data", ".gguf", ".bin")
 PLAIN = ("builtin/", "/", "./", "../", "~")  # names of folders, which are found without the workspace
@@ -60,6 +61,13 @@ class Offers:
         if base is None or base.kind not in KNOWN:
             return None
         return self._of(base, {_exact(found): _adapter(found)}, _exact(base)), _exact(found)
+
+    def all_known(self) -> list[Known]:
+        """What `among_known` finds, by the names that people use."""
+        # Imported here, as below.
+        from serve.known import known_models
+
+        return known_models(self.workspace())
 
     def known_adapter(self, base: str, adapter: str) -> tuple[str, Adapter] | None:
         """The same for an adapter: its exact name, and where it is."""

@@ -11,7 +11,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from catalog.assets import AssetNotFoundError
 from promptflow.exceptions import UserErrorException
@@ -22,6 +22,9 @@ from serve.lora import Adapter
 from serve.names import Find, FindAdapter, Names
 from serve.served import Budget, NoRoomError, NotServedError, Served, Slot, Use
 
+if TYPE_CHECKING:
+    from serve.known import Known  # brings the database
+
 __all__ = ["Adapter", "Budget", "NoRoomError", "NotServedError", "Router", "Served", "Slot", "Use"]
 
 logger = logging.getLogger(__name__)
@@ -31,8 +34,8 @@ DRAIN_SECONDS = 300.0  # so long a model waits for another one's requests to end
 
 
 class Router:
-    """``find`` and ``find_adapter`` are asked for names that were not offered at the start, as `Names` says. ``told``
-    hears of each model that was loaded, in a thread.
+    """``find`` and ``find_adapter`` are asked for names that were not offered at the start, as `Names` says; ``known``
+    tells what ``find`` may be asked for. ``told`` hears of each model that was loaded, in a thread.
 
     All of it belongs to one event loop; loading and unloading run in threads.
     """
@@ -45,9 +48,10 @@ class Router:
         find_adapter: FindAdapter | None = None,
         holds: Holds | None = None,
         told: Callable[[Served, Engine], None] | None = None,
+        known: Callable[[], Sequence[Known]] | None = None,
     ) -> None:
         self.holds = holds or Holds(Workspace.open)
-        self.names = Names(offered, self.holds, find, find_adapter)
+        self.names = Names(offered, self.holds, find, find_adapter, known)
         self.slots = self.names.slots
         self.budget, self.told = budget, told
         self.loads = self.evictions = 0
@@ -58,6 +62,10 @@ class Router:
     @property
     def default(self) -> str:
         return next(iter(self.slots), "")
+
+    async def known(self) -> Sequence[Known]:
+        """What may be asked for beside what is offered."""
+        return await self.names.known()
 
     def loaded(self) -> list[Slot]:
         return [slot for slot in self.slots.values() if slot.engine is not None]

@@ -41,6 +41,7 @@ def run(args: Namespace, out: Output) -> None:
         find=offers.among_known if args.any else None,
         find_adapter=offers.known_adapter,
         told=Fitted(Workspace.open),
+        known=offers.all_known if args.any else None,
     )
     keys = _keys(args, out)
     listener = listen(args.host, args.port)

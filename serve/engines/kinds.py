@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Collection
+from pathlib import Path, PurePosixPath
 
 from catalog.machine import nvidia_gpus
 from promptflow.exceptions import ValidationException
@@ -28,6 +28,13 @@ def onnx_file(folder: Path) -> Path | None:
         if len(files) == 1:
             return files[0]
     return None
+
+
+def may_run(files: Collection[str]) -> bool:
+    """Whether an engine finds a model among files of these names."""
+    places = {PurePosixPath(name).parent.as_posix() for name in files if name.endswith(".onnx")}
+    weights = any(name.endswith(".safetensors") and "/" not in name for name in files)
+    return not places.isdisjoint(ONNX_PLACES) or weights and "config.json" in files
 
 
 def has_vllm() -> bool:

@@ -26,12 +26,15 @@ async def metrics(exchange: Exchange, service: Service) -> None:
 
 
 async def models(exchange: Exchange, service: Service) -> None:
+    """What is offered, with its adapters; at a server of any model also what is there to be asked for."""
     cards = []
     for slot in list(service.router.slots.values()):
         cards.append(card(slot.served.name, service))
         loaded = slot.engine.adapters if slot.engine is not None else ()
         for adapter in dict.fromkeys((*slot.lora.offered, *loaded)):
             cards.append(card(f"{slot.served.name}@{adapter}", service, parent=slot.served.name))
+    there = {one["id"] for one in cards}
+    cards += [card(one.name, service, parent=one.base) for one in await service.router.known() if one.name not in there]
     await exchange.json({"object": "list", "data": cards})
 
 

@@ -68,7 +68,9 @@ def test_any_registered_model_is_found_by_name(mine: str) -> None:
     with served("--any", PF_SERVE_API_KEY="sk-in-environment") as (url, _):
         with openai.OpenAI(base_url=url, api_key="sk-in-environment", max_retries=0) as client:
             asked: Any = {"messages": [{"role": "user", "content": "where is my parcel"}], "model": "mine:1"}
+            assert {"mine", "builtin/intent-mini", "builtin/words"} <= {one.id for one in client.models.list()}
             assert client.chat.completions.create(**asked).choices[0].message.content
+            assert [one.id for one in client.models.list()][:2] == ["mine:1", "builtin/intent-mini"]
             with pytest.raises(openai.NotFoundError):
                 client.chat.completions.create(**{**asked, "model": str(Path(__file__).parent)})
 
