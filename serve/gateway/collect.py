@@ -5,21 +5,21 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
-import orjson
-
-from promptflow.exceptions import MissingExtraError
 from promptflow.workspace.atomic import make_folder
-from promptflow.workspace.optional import need
 from serve.gateway.aside import aside
 from serve.gateway.capture import Capture, Taken
 
 WRITE_SECONDS = 0.2  # short, so that what is written at once is little
+LATE_SECONDS = 5.0  # that lines may come after the time that they are of
+AT_ONCE = 100  # files that one process makes Parquet of
 ROLL_SECONDS = 5.0  # between looks for files whose time is over, while nothing is to be written
 WARN_SECONDS = 60.0  # between two warnings
 FORMATS = {"minute": "%Y/%m/%d/%H/%M", "hour": "%Y/%m/%d/%H", "day": "%Y/%m/%d", "month": "%Y/%m"}
@@ -35,6 +35,7 @@ class Writer:
         self._open: set[Path] = set()  # files that are not Parquet yet
         self._told: set[Path] = set()
         self._warned = self._looked = 0.0
+        self._rolling: subprocess.Popen[bytes] | None = None
 
     async def run(self, captures: Callable[[], Iterable[Capture]]) -> None:
         """Write from time to time, until cancelled; then once more."""
@@ -43,10 +44,12 @@ class Writer:
             while True:
                 await asyncio.sleep(WRITE_SECONDS)
                 waiting = [capture for capture in captures() if capture.waiting]
-                if waiting or self._open and time.monotonic() > self._looked + ROLL_SECONDS:
+                beside = self._open or self._rolling
+                if waiting or beside and time.monotonic() > self._looked + ROLL_SECONDS:
                     await aside(self.write, waiting)
         finally:
             self.write(list(captures()))
+            self.close()
 
     def find(self) -> None:
         """Files that the server before has left become Parquet like those of this one."""
@@ -99,54 +102,24 @@ class Writer:
     def _roll(self) -> None:
         """Files whose time is over become Parquet, where pyarrow is there to do it."""
         self._looked = time.monotonic()
-        now = datetime.now(UTC)
-        current = {now.strftime(layout) for layout in FORMATS.values()}
-        for file in [file for file in self._open if not any(str(file).endswith(f"{one}.jsonl") for one in current)]:
-            self._open.discard(file)
-            try:
-                to_parquet(file)
-            except MissingExtraError:
-                pass
-            except Exception as error:
-                logger.warning("%s stays as it is: %s", file, error)
+        if self._rolling is not None and self._rolling.poll() is None:
+            return
+        self._rolling = None
+        over = [file for file in self._open if not any(str(file).endswith(f"{one}.jsonl") for one in _current())]
+        self._open.difference_update(over)
+        if over and find_spec("pyarrow") is not None:
+            argv = [sys.executable, "-P", "-m", "serve.gateway.parquet", *map(str, over[:AT_ONCE])]
+            self._open.update(over[AT_ONCE:])
+            self._rolling = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+
+    def close(self) -> None:
+        """What is not Parquet by now becomes it when the next server looks for such files."""
+        if self._rolling is not None:
+            self._rolling.terminate()
+            self._rolling.wait()
 
 
-def to_parquet(file: Path) -> Path:
-    """The file's lines as Parquet beside it, in its place; ``data`` is text. MissingExtraError without pyarrow."""
-    arrow, parquet = need("pyarrow", extra="parquet"), need("pyarrow.parquet", extra="parquet")
-    rows = [row for line in file.read_bytes().splitlines() if (row := _row(line)) is not None]
-    columns = {name: arrow.array([_cell(row.get(name)) for row in rows], arrow.string()) for name in _COLUMNS}
-    numbers = {name: arrow.array([row.get(name) for row in rows], arrow.int64()) for name in ("status", "size")}
-    target = file.with_suffix(".parquet")
-    temporary = file.with_suffix(".parquet.tmp")
-    parquet.write_table(arrow.table({**columns, **numbers}), temporary)
-    os.replace(temporary, target)
-    file.unlink()
-    return target
-
-
-def _row(line: bytes) -> dict[str, Any] | None:
-    """None for what a full disk has left of a line."""
-    try:
-        row: dict[str, Any] = orjson.loads(line)
-    except ValueError:
-        return None
-    return row
-
-
-_COLUMNS = (
-    "id",
-    "time",
-    "source",
-    "type",
-    "datacontenttype",
-    "correlationid",
-    "path",
-    "data",
-    "data_base64",
-    "headers",
-)
-
-
-def _cell(value: Any) -> str | None:
-    return value if value is None or isinstance(value, str) else orjson.dumps(value).decode()
+def _current() -> set[str]:
+    """The names of files that may still get lines."""
+    now = datetime.now(UTC)
+    return {one.strftime(layout) for layout in FORMATS.values() for one in (now, now - timedelta(seconds=LATE_SECONDS))}

@@ -19,7 +19,8 @@ from zlib import crc32
 from promptflow.exceptions import MissingExtraError
 from promptflow.workspace.atomic import make_folder
 from serve.endpoints.spec import SCRIPT, Collection, Collector, Spec
-from serve.gateway.collect import FORMATS, to_parquet
+from serve.gateway.collect import FORMATS
+from serve.gateway.parquet import to_parquet
 from serve.scorers.answers import to_json
 
 WAITING = 1000  # events that are not written yet; what comes then is dropped, and counted

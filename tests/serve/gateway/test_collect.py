@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import resource
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -11,7 +13,8 @@ import pytest
 
 from serve.endpoints.spec import Collection, Collector
 from serve.gateway.capture import MAX_WAITING, Capture, Captured
-from serve.gateway.collect import Writer, to_parquet
+from serve.gateway.collect import Writer
+from serve.gateway.parquet import ROWS, to_parquet
 
 COLLECTIONS = {
     "model_inputs": Collection(),
@@ -35,6 +38,16 @@ def captured(request: bytes | None = b'{"data": [1]}', at: float = 0.0) -> Captu
         3,
         {"x-user": "me"},
     )
+
+
+def made(folder: Path) -> Path:
+    """The Parquet file that comes to be in there."""
+    deadline = time.monotonic() + 30
+    while [*folder.rglob("*.jsonl")] != [*folder.rglob("10-0.jsonl")]:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    (file,) = folder.rglob("*.parquet")
+    return file
 
 
 def test_a_line_per_request_and_collection(tmp_path: Path) -> None:
@@ -61,9 +74,10 @@ def test_a_file_whose_time_is_over_becomes_parquet(tmp_path: Path) -> None:
     parquet = pytest.importorskip("pyarrow.parquet")
     capture = Capture("shop", "blue", Collector({"request": Collection()}))
     capture.add(captured(at=1_700_000_000))
-    Writer(tmp_path).write([capture])
-    (file,) = tmp_path.rglob("*.*")
-    assert file.suffix == ".parquet"
+    writer = Writer(tmp_path)
+    writer.write([capture])
+    file = made(tmp_path)
+    writer.close()
     (row,) = parquet.read_table(file).to_pylist()
     assert (row["data"], row["status"], row["headers"]) == ('{"data":[1]}', 200, '{"x-user":"me"}')
 
@@ -77,7 +91,40 @@ def test_what_the_server_before_has_left_becomes_parquet(tmp_path: Path) -> None
     writer = Writer(tmp_path)
     writer.find()
     writer.write([])
+    made(tmp_path)
+    writer.close()
     assert sorted(one.name for one in folder.iterdir()) == ["10-0.jsonl", "10.parquet"]
+
+
+def test_the_server_itself_makes_no_parquet(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow.parquet")
+    (tmp_path / "10.jsonl").write_bytes(b'{"id": "1"}\n')
+    program = (
+        "import sys, time, pathlib\nfrom serve.gateway.collect import Writer\n"
+        f"folder = pathlib.Path({str(tmp_path)!r})\nwriter = Writer(folder)\nwriter.find()\nwriter.write([])\n"
+        "while (folder / '10.jsonl').exists():\n    time.sleep(0.02)\n"
+        "writer.close()\nassert not any(name.startswith('pyarrow') for name in sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+    assert [one.name for one in tmp_path.iterdir()] == ["10.parquet"]
+
+
+def test_lines_that_come_late_do_not_take_the_place_of_the_others(tmp_path: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    for number in (1, 2):
+        (tmp_path / "10.jsonl").write_bytes(b'{"id": "%d"}\n' % number)
+        to_parquet(tmp_path / "10.jsonl")
+    found = {file.name: parquet.read_table(file).column("id").to_pylist() for file in tmp_path.iterdir()}
+    assert found == {"10.parquet": ["1"], "10-1.parquet": ["2"]}
+
+
+def test_a_long_file_is_read_in_groups_of_rows(tmp_path: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    file = tmp_path / "10.jsonl"
+    file.write_bytes(b"".join(b'{"id": "%d", "status": 200}\n' % number for number in range(ROWS + 1)))
+    made = parquet.ParquetFile(to_parquet(file))
+    assert (made.num_row_groups, made.metadata.num_rows) == (2, ROWS + 1)
+    assert made.read_row_group(1).column("status").to_pylist() == [200]
 
 
 def test_a_line_that_does_not_fit_leaves_nothing_behind(tmp_path: Path) -> None:
