@@ -12,7 +12,7 @@ from promptflow.exceptions import UserErrorException
 from promptflow.workspace import Workspace, pids
 from serve.cli.endpoint_client import CRASH_LOOP, FAILED, READY, SCALED_TO_ZERO, ServerClient
 from serve.cli.server import DEFAULT_PORT, HOST
-from serve.supervisor.beacon import Beacon, find
+from serve.supervisor.beacon import Beacon, find, last_port
 
 NOT_RUNNING = "NotRunning"
 _DONE = (READY, SCALED_TO_ZERO)
@@ -62,7 +62,7 @@ def wait_until_ready(
 def base_url(workspace: Workspace) -> str:
     """Where the server is, or would be."""
     beacon = find(workspace.home)
-    return beacon.url if beacon is not None else f"http://{HOST}:{DEFAULT_PORT}"
+    return beacon.url if beacon is not None else f"http://{HOST}:{last_port(workspace.home) or DEFAULT_PORT}"
 
 
 def _wait(client: ServerClient, endpoint: str, name: str, deadline: float, out: Output, revision: int) -> None:

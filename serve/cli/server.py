@@ -11,6 +11,7 @@ import sys
 import time
 import urllib.request
 from argparse import ArgumentParser, Namespace
+from pathlib import Path
 from typing import Any
 from urllib.error import URLError
 
@@ -21,7 +22,7 @@ from promptflow.exceptions import UserErrorException, WorkspaceError
 from promptflow.workspace import Workspace, pids
 from promptflow.workspace.http_server import listen
 from promptflow.workspace.optional import need
-from serve.supervisor.beacon import Beacon, find
+from serve.supervisor.beacon import Beacon, find, last_port
 
 NAME = "server"
 HOST = "127.0.0.1"
@@ -92,9 +93,9 @@ def start_server(
     max_body: int | None = None,
     grpc_port: int | None = None,
 ) -> Beacon:
-    """Start it in the background, and wait until it answers. Without a ``port``: the usual one, or the next that is
-    free."""
-    port = _free_port(host) if port is None else port
+    """Start it in the background, and wait until it answers. Without a ``port``: that of the last time, the usual
+    one, or the next that is free."""
+    port = _free_port(host, workspace.home) if port is None else port
     if grpc_port is not None:
         need("grpc", extra="grpc")
     for wanted in (port, *([] if grpc_port is None else [grpc_port])):
@@ -161,7 +162,8 @@ def _in_foreground(workspace: Workspace, args: Namespace, out: Output) -> int:
     from serve.app import serve  # brings uvicorn and the database, which the other verbs have no need of
 
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.WARNING)
-    listener = listen(args.host, _free_port(args.host) if args.port is None else args.port)
+    port = _free_port(args.host, workspace.home) if args.port is None else args.port
+    listener = listen(args.host, port)
     max_body = {} if args.max_body is None else {"max_body": args.max_body}
     serve(workspace, listener, grpc_port=args.grpc_port, ready=lambda url: out.note(f"{url}, until Ctrl-C"), **max_body)
     return exits.OK
@@ -171,8 +173,10 @@ def _answers_grpc(running: Beacon, port: int) -> bool:
     return bool(running.grpc) and port in (0, running.grpc)
 
 
-def _free_port(host: str) -> int:
-    for port in range(DEFAULT_PORT, DEFAULT_PORT + 1000):
+def _free_port(host: str, home: Path) -> int:
+    """The one of the last time, so that addresses stay; else the usual one, or the next that is free."""
+    before = last_port(home)
+    for port in (*([before] if before else ()), *range(DEFAULT_PORT, DEFAULT_PORT + 1000)):
         with contextlib.suppress(UserErrorException), contextlib.closing(listen(host, port)):
             return port
     raise UserErrorException(f"No port of {host} from {DEFAULT_PORT} on is free.")
@@ -199,7 +203,7 @@ def _size(text: str) -> int:
 def _start_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--host", default=HOST, help=f"Address to listen on ({HOST}: this machine only).")
     parser.add_argument(
-        "-p", "--port", type=int, help=f"Port ({DEFAULT_PORT}, or the next that is free); 0: a free one."
+        "-p", "--port", type=int, help=f"Port (the last one, {DEFAULT_PORT}, or the next that is free); 0: a free one."
     )
     parser.add_argument(
         "--grpc-port", type=int, metavar="PORT", help="Answer the Open Inference Protocol's gRPC, too; 0: a free port."

@@ -79,10 +79,19 @@ def lit(workspace: Workspace, host: str, port: int, grpc: int = 0) -> Iterator[B
     beacon = Beacon(reached, port, own, pids.identity(own) or "", server_key(workspace), grpc)
     file = _file(workspace.home)
     write_whole(file, json.dumps(asdict(beacon)).encode(), mode=0o600)
+    write_whole(_port_file(workspace.home), str(port).encode())
     try:
         yield beacon
     finally:
         file.unlink(missing_ok=True)
+
+
+def last_port(home: Path) -> int | None:
+    """The port that the server had when it ran last, however it ended: clients keep its addresses."""
+    try:
+        return int(_port_file(home).read_text())
+    except (OSError, ValueError):
+        return None
 
 
 def server_key(workspace: Workspace) -> str:
@@ -96,3 +105,7 @@ def server_key(workspace: Workspace) -> str:
 
 def _file(home: Path) -> Path:
     return home / "endpoints" / "server.json"
+
+
+def _port_file(home: Path) -> Path:
+    return home / "endpoints" / "server.port"

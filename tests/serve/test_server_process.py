@@ -19,7 +19,8 @@ import pytest
 from promptflow.cli.output import Output
 from promptflow.exceptions import UserErrorException
 from promptflow.workspace import Workspace, pids
-from serve.cli.server import ensure_server, start_server, stop_server
+from serve.cli.endpoint_live import base_url
+from serve.cli.server import DEFAULT_PORT, ensure_server, start_server, stop_server
 from serve.endpoints.records import Deployment, Endpoint
 from serve.endpoints.spec import Spec
 from serve.endpoints.store import EndpointStore
@@ -124,6 +125,22 @@ def test_a_port_that_is_taken_says_so_and_without_one_the_next_is_used(workspace
         with pytest.raises(UserErrorException, match="in use"):
             start_server(workspace, port=port)
     assert find(workspace.home) is None
+
+
+def test_its_port_stays_when_it_is_killed_or_stopped_and_started_again(workspace: Workspace) -> None:
+    first = start_server(workspace, port=0)
+    assert first.port != DEFAULT_PORT
+    os.kill(first.pid, signal.SIGKILL)
+    until(lambda: not pids.is_running(first.pid, first.identity))
+    second = ensure_server(workspace, Output())
+    assert second.url == first.url
+    stop_server(workspace)
+    assert base_url(workspace) == first.url
+    with socket.socket() as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        taken.bind(("127.0.0.1", first.port))
+        taken.listen()
+        assert start_server(workspace).port not in (0, first.port)
 
 
 def test_what_others_change_in_the_store_is_in_force_soon_and_nobody_else_may_ask(workspace: Workspace) -> None:
