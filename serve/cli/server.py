@@ -175,8 +175,8 @@ def _answers_grpc(running: Beacon, port: int) -> bool:
 
 def _free_port(host: str, home: Path) -> int:
     """The one of the last time, so that addresses stay; else the usual one, or the next that is free."""
-    before = last_port(home)
-    for port in (*([before] if before else ()), *range(DEFAULT_PORT, DEFAULT_PORT + 1000)):
+    before = last_port(home) or DEFAULT_PORT
+    for port in (before, *range(DEFAULT_PORT, DEFAULT_PORT + 1000)):
         with contextlib.suppress(UserErrorException), contextlib.closing(listen(host, port)):
             return port
     raise UserErrorException(f"No port of {host} from {DEFAULT_PORT} on is free.")
