@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import logging
 import os
@@ -175,8 +176,8 @@ def _answers_grpc(running: Beacon, port: int) -> bool:
 
 def _free_port(host: str, home: Path) -> int:
     """The one of the last time, so that addresses stay; else the usual one, or the next that is free."""
-    before = last_port(home) or DEFAULT_PORT
-    for port in (before, *range(DEFAULT_PORT, DEFAULT_PORT + 1000)):
+    usual = range(DEFAULT_PORT, DEFAULT_PORT + 1000)
+    for port in itertools.chain([last_port(home) or DEFAULT_PORT], usual):
         with contextlib.suppress(UserErrorException), contextlib.closing(listen(host, port)):
             return port
     raise UserErrorException(f"No port of {host} from {DEFAULT_PORT} on is free.")
