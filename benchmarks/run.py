@@ -33,6 +33,7 @@ from benchmarks.registry_bench import registry
 from benchmarks.scoring_bench import scoring
 from benchmarks.startup import flow_test, imports, version
 from benchmarks.unused import unused
+from benchmarks.zero_bench import zero
 
 LATENCY = 0.2
 PARTS: tuple[Callable[[Bench], list[Figure]], ...] = (
@@ -53,6 +54,7 @@ PARTS: tuple[Callable[[Bench], list[Figure]], ...] = (
     engine,
     openai,
     scoring,
+    zero,
     pull,
     gateway,
     flips,
