@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import json
 import os
 from collections.abc import AsyncIterator, Mapping
@@ -10,14 +9,16 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from fastapi import FastAPI, HTTPException, Request
+from fastapi import FastAPI, Request
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 from fastapi.staticfiles import StaticFiles
+from starlette.exceptions import HTTPException
 from starlette.routing import Route
 
 from promptflow._version import __version__
-from promptflow.exceptions import UserErrorException
+from promptflow.exceptions import PromptflowException, UserErrorException
+from promptflow.serving.answers import error_of
 from promptflow.serving.feedback import take_feedback
 from promptflow.serving.loaded import ServedFlow, load
 from promptflow.serving.options import ServeOptions
@@ -45,7 +46,9 @@ def create_app(options: ServeOptions | None = None) -> FastAPI:
     app.router.routes.append(Route("/score", score, methods=["POST"]))
     _add_facts(app, flow)
     _add_page(app, flow, static)
-    app.add_exception_handler(404, _not_found)
+    app.add_exception_handler(HTTPException, _refused)
+    app.add_exception_handler(PromptflowException, _failed)
+    app.add_exception_handler(Exception, _failed)
     app.add_middleware(
         CORSMiddleware, allow_origins=["*"], allow_methods=["*"], allow_headers=["*"], expose_headers=["x-request-id"]
     )
@@ -117,8 +120,18 @@ def _static_folder(folder: str) -> Path | None:
     return path
 
 
-async def _not_found(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException) or getattr(error, "status_code", 404) == 404
-    what = html.escape(f"{request.method} {request.url.path}")
-    routes = "POST /score, POST /feedback, GET /health, GET /version, GET /swagger.json and GET /"
-    return HTMLResponse(f"{what} is not supported by this app, which answers {routes}.\n", 404)
+async def _refused(request: Request, error: Exception) -> Response:
+    """Another path, or another method."""
+    assert isinstance(error, HTTPException)
+    what = f"{request.method} {request.url.path}"
+    message = str(error.detail)
+    if error.status_code in (404, 405):
+        routes = "POST /score, POST /feedback, GET /health, GET /version, GET /swagger.json and GET /"
+        message = f"{what} is not supported by this app, which answers {routes}."
+    body = {"error": {"code": "UserError" if error.status_code < 500 else "SystemError", "message": message}}
+    return JSONResponse(body, error.status_code, headers=error.headers)
+
+
+async def _failed(request: Request, error: Exception) -> Response:
+    status, body = error_of(error)
+    return JSONResponse(body, status)

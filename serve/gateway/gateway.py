@@ -229,9 +229,10 @@ class Exchange:
 def _model_of(body: bytes) -> str:
     """The endpoint that an OpenAI request names as its model."""
     try:
-        model = orjson.loads(body)["model"]
-    except (ValueError, TypeError, KeyError):
-        model = None
+        found = orjson.loads(body)
+    except ValueError as error:
+        raise Refusal(400, "BadArgument", f"The body is no JSON: {error}.") from None
+    model = found.get("model") if isinstance(found, dict) else None
     if not isinstance(model, str) or not model:
         raise Refusal(400, "BadArgument", "The body names no model: it is the name of an endpoint.")
     return model

@@ -269,9 +269,19 @@ def test_health_is_told_to_load_balancers_of_both_kinds(serve, tmp_path):
 
     assert client.get("/health").json()["status"] == "Healthy"
     assert client.head("/health").status_code == 200
-    assert client.get("/score").json() == {"detail": "Method Not Allowed"}
-    unknown = client.get("/<b>nope")
-    assert unknown.status_code == 404 and "<b>" not in unknown.text
+
+
+@pytest.mark.parametrize("path, status", [("/score", 405), ("/<b>nope", 404)])
+def test_what_is_not_supported_is_told_as_other_errors_are(serve, tmp_path, path, status):
+    client = serve(dag(tmp_path, ONE, a_py=MARK))
+
+    refused = client.get(path)
+
+    assert (refused.status_code, refused.headers["content-type"]) == (status, "application/json")
+    error = refused.json()["error"]
+    assert error["code"] == "UserError"
+    assert error["message"].startswith(f"GET {path} is not supported by this app, which answers POST /score")
+    assert client.get("/score").headers["allow"] == "POST"
 
 
 @pytest.mark.parametrize("build, number", [("", None), ('{"build_number": "7"}', "7"), ("no json", None)])

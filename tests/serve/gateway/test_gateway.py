@@ -144,8 +144,12 @@ def test_openai_requests_name_the_endpoint_as_their_model() -> None:
             ask = {"/v1/chat/completions": b'{"model": "shop"}', "/v1/embeddings": b'{"model": "none"}'}
             found = [(await it.ask(path, body))[0] for path, body in ask.items()]
             assert found == [200, 404]
-            for body in (b"", b"{", b"[]", b'{"model": 1}', b'{"model": ""}'):
-                assert (await it.ask("/v1/completions", body))[0] == 400
+            for body in (b"", b"{", b'{"model": "shop",}'):
+                status, answer, _ = await it.ask("/v1/completions", body)
+                assert status == 400 and b"The body is no JSON: " in answer and b"line 1 column" in answer
+            for body in (b"[]", b'{"model": 1}', b'{"model": ""}', b"null"):
+                status, answer, _ = await it.ask("/v1/completions", body)
+                assert status == 400 and b"The body names no model" in answer
 
     asyncio.run(play())
 
@@ -455,6 +459,35 @@ def test_a_sample_is_captured() -> None:
             taken = [json.loads(line) for line in lines.splitlines()]
             assert [one["data"] for one in taken] == [1, 3]
             assert taken[0]["headers"] == {"x-user": "me"}
+
+    asyncio.run(play())
+
+
+def test_what_only_ever_grows_is_a_counter_for_prometheus() -> None:
+    async def play() -> None:
+        async with stage() as it:
+            await it.instance("blue", Echo())
+            it.capture("blue", collections={"request": Collection()}).dropped = 3
+            it.open({"blue": 100})
+            await it.ask()
+            text = it.gateway.figures.text(it.gateway.routes)
+            assert 'pf_endpoint_captures_dropped_total{endpoint="shop",deployment="blue"} 3\n' in text
+            kinds = dict(line.split()[2:] for line in text.splitlines() if line.startswith("# TYPE"))
+            assert {name for name, kind in kinds.items() if name.endswith("_total")} == {
+                name for name, kind in kinds.items() if kind == "counter"
+            }
+            assert kinds["pf_endpoint_captures_dropped_total"] == "counter"
+
+    asyncio.run(play())
+
+
+def test_where_all_instances_fail_the_client_is_told_when_the_next_one_is_tried() -> None:
+    async def play() -> None:
+        async with stage() as it:
+            it.lane("blue").pause = 60.0
+            it.open({"blue": 100})
+            status, _, headers = await it.ask()
+            assert (status, int(headers["retry-after"]) >= 60) == (503, True)
 
     asyncio.run(play())
 
