@@ -9,6 +9,8 @@ from pathlib import Path
 from promptflow.cli.command import Command
 from promptflow.cli.output import Output
 from promptflow.client.client import PFClient
+from promptflow.entities.run import Run
+from promptflow.exceptions import RunNotFoundError
 from promptflow.storage.folder import SNAPSHOT
 
 
@@ -18,7 +20,7 @@ def build(args: Namespace, out: Output) -> None:
     client = PFClient()
     source, name = Path(args.source), ""
     if not source.exists():
-        run = client.runs.find(args.source)
+        run = _run(client, args.source)
         source, name = run.folder.path / SNAPSHOT, Path(str(run.flow)).name
     with out.stdout_kept():  # a DAG's tools are loaded to find its connections
         built = build_flow(
@@ -40,6 +42,15 @@ def build(args: Namespace, out: Output) -> None:
         out.note(f"secrets are read from {', '.join(built.variables)}")
     if not args.flow_only:
         out.hint(f"python -m promptflow.serving {args.output}")
+
+
+def _run(client: PFClient, name: str) -> Run:
+    try:
+        return client.runs.find(name)
+    except RunNotFoundError as error:
+        raise RunNotFoundError(
+            f"There is neither a flow at {name} nor a run of that name.", hint="--source takes a flow's folder or file"
+        ) from error
 
 
 def _arguments(parser: ArgumentParser) -> None:

@@ -18,6 +18,9 @@ DEFAULT_PORT = 8080
 
 def serve(args: Namespace, out: Output) -> None:
     # The web framework, for this verb only.
+    from promptflow.serving.example import curl
+    from promptflow.serving.export.build import definition_of
+    from promptflow.serving.loaded import flow_file
     from promptflow.serving.options import ServeOptions
     from promptflow.serving.process import run
     from promptflow.serving.server import listen, url_of
@@ -36,7 +39,8 @@ def serve(args: Namespace, out: Output) -> None:
 
     def ready() -> None:
         out.note(f"{url} until Ctrl-C")
-        out.hint(f"curl {url}/score -H 'Content-Type: application/json' -d '{{}}'")
+        file = flow_file(Path(options.source))  # by now the flow's folder is the working directory
+        out.hint(curl(url, file, definition_of(file)))
         if not args.skip_open_browser and _has_display():
             webbrowser.open(url)
 

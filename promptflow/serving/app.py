@@ -43,6 +43,7 @@ def create_app(options: ServeOptions | None = None) -> FastAPI:
 
     score = Score(flow, worker)
     app = _App(score, docs_url=None, redoc_url=None, openapi_url=None, lifespan=life)
+    app.state.flow = flow
     app.router.routes.append(Route("/score", score, methods=["POST"]))
     _add_facts(app, flow)
     _add_page(app, flow, static)

@@ -14,13 +14,13 @@ from promptflow.contracts.flow import as_text
 from promptflow.exceptions import UserErrorException, ValidationException
 from promptflow.executor.loader import Executor, find_flow_file, load_executor, load_flow_definition
 from promptflow.serving.connections import provider
+from promptflow.serving.example import must_be_given, samples_of
 from promptflow.serving.options import ServeOptions
 from promptflow.serving.swagger import swagger
 from promptflow.workspace import Workspace
 from promptflow.workspace.yamlfile import load_yaml
 
 INCLUDED_FIELDS = "PROMPTFLOW_RESPONSE_INCLUDED_FIELDS"
-SAMPLES = "samples.json"
 
 
 @dataclass(frozen=True)
@@ -62,12 +62,12 @@ def load(options: ServeOptions, environ: Mapping[str, str] = os.environ) -> Serv
     hidden = _hidden(flow.outputs, environ)
     surroundings = ExitStack()
     surroundings.enter_context(executor.activated())
-    sample = _sample(file.parent)
+    sample = samples_of(file.parent)
     return ServedFlow(
         executor=executor,
         name=name,
         inputs=tuple(flow.inputs),
-        required=tuple(key for key, input in flow.inputs.items() if _must_be_given(flow.kind, input)),
+        required=tuple(key for key, input in flow.inputs.items() if must_be_given(flow.kind, input)),
         hidden=hidden,
         swagger=swagger(flow, name, _declared_outputs(flow), hidden, sample),
         surroundings=surroundings,
@@ -102,11 +102,6 @@ def _environment(file: Path, options: ServeOptions, environ: Mapping[str, str]) 
     return {**present, **{key: as_text(value) for key, value in options.environment_variables.items()}}
 
 
-def _must_be_given(kind: str, input: Any) -> bool:
-    # In a DAG, `default:` without a value is no default, as it always was; a function's `=None` is one.
-    return not input.has_default or (kind == "dag" and input.default is None)
-
-
 def _declared_outputs(flow: Any) -> dict[str, Any]:
     """Those that the file names: a prompty that names none answers with its text as it is."""
     undeclared = flow.kind == "prompty" and list(flow.outputs) == ["output"]
@@ -128,13 +123,3 @@ def _hidden(outputs: Mapping[str, Any], environ: Mapping[str, str]) -> frozenset
             hint=f"""{INCLUDED_FIELDS}='["{next(iter(outputs), "answer")}"]'""",
         )
     return frozenset(name for name in outputs if name not in included)
-
-
-def _sample(folder: Path) -> Any:
-    file = folder / SAMPLES
-    if not file.is_file():
-        return None
-    try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValidationException(f"{file} is not valid JSON: {error}.", location=str(file)) from error

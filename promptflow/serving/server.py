@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import socket
 import sys
@@ -39,9 +40,9 @@ def listen(host: str, port: int, *, shared: bool = False) -> socket.socket:
     except (OSError, OverflowError) as error:
         listener.close()
         reason = error.strerror or str(error) if isinstance(error, OSError) else str(error)
-        raise UserErrorException(
-            f"Cannot listen on {host}:{port}: {reason}.", hint="another program may have the port: --port takes another"
-        ) from error
+        taken = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
+        hint = "another program has the port: --port takes another, and 0 a free one" if taken else ""
+        raise UserErrorException(f"Cannot listen on {host}:{port}: {reason}.", hint=hint) from error
     return listener
 
 

@@ -11,9 +11,10 @@ from typing import Any
 from promptflow.connections.models import _Connection as Connection
 from promptflow.exceptions import NotSupported, UserErrorException, ValidationException
 from promptflow.executor.loader import load_flow_definition
+from promptflow.serving.example import curl
 from promptflow.serving.export import manifests
 from promptflow.serving.export.connections import secrets_of, used_connections, write_connections
-from promptflow.serving.export.container import IGNORED, START, Recipe, dockerfile, readme, settings
+from promptflow.serving.export.container import IGNORED, PORT, START, Recipe, dockerfile, readme, settings
 from promptflow.serving.export.flow_copy import copy_flow, refuse_secrets
 from promptflow.serving.export.lock import lock_requirements
 from promptflow.serving.export.wheel import is_from_an_index, write_wheel
@@ -111,6 +112,7 @@ def _whole_into(folder: Path, order: _Order, workspace: Workspace) -> Built:
         image=_image_name(environment.get("image")),
         setup=str(environment.get("setup_sh") or ""),
         has_wheels=wheels,
+        first_request=curl(f"http://localhost:{PORT}", order.file, order.definition),
     )
     texts = {
         "Dockerfile": dockerfile(recipe),

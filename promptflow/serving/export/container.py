@@ -23,7 +23,8 @@ IGNORED = "**/__pycache__\n**/.env\n**/.promptflow\n.git\nkubernetes\nkserve\n"
 class Recipe:
     """What the files say. ``image`` is the base, ``setup`` a script of the flow that is run when the image is made,
     ``system`` are Debian's packages that it needs, ``folders`` what is copied beside settings and packages, ``health``
-    the path that tells whether it lives, ``secret`` the name of the Secret with the ``variables``."""
+    the path that tells whether it lives, ``secret`` the name of the Secret with the ``variables``, ``first_request`` a
+    command to try it with."""
 
     name: str
     variables: tuple[str, ...]
@@ -35,6 +36,7 @@ class Recipe:
     files: tuple[str, ...] = ("settings.json", "start.sh")
     health: str = "/health"
     secret: str = ""
+    first_request: str = ""
 
 
 def dockerfile(recipe: Recipe) -> str:
@@ -105,8 +107,11 @@ python -m pip install {"--find-links wheels " if recipe.has_wheels else ""}-r re
 {exports}python -m promptflow.serving .
 ```
 
-Then `curl http://localhost:{PORT}/score -H 'Content-Type: application/json' -d '{{}}'`, or open
-`http://localhost:{PORT}/` in a browser.
+Then open `http://localhost:{PORT}/` in a browser, or
+
+```sh
+{recipe.first_request}
+```
 
 | variable | what it does |
 |---|---|

@@ -263,6 +263,22 @@ def test_an_executable_is_refused_with_what_to_do_instead(flow, tmp_path, capsys
     assert "python -m promptflow.serving" in capsys.readouterr().err
 
 
+def test_the_readme_tells_of_a_request_that_the_flow_answers(tmp_path):
+    text = (
+        'inputs: {n: {type: int}, q: {type: string}}\noutputs: {o: {type: int, reference: "${inputs.n}"}}\nnodes: []\n'
+    )
+    assert build(write(tmp_path / "plain", flow_dag_yaml=text), tmp_path / "out") == 0
+
+    assert """/score -H 'Content-Type: application/json' -d '{"n": 1, "q": "..."}'""" in (
+        tmp_path / "out" / "README.md"
+    ).read_text(encoding="utf-8")
+
+
+def test_what_is_neither_a_flow_nor_a_run_is_called_so(tmp_path, capsys):
+    assert build(tmp_path / "nowhere", tmp_path / "out") == 1
+    assert "neither a flow at" in capsys.readouterr().err
+
+
 def test_only_what_was_built_is_overwritten(flow, tmp_path, capsys):
     other = write(tmp_path / "other", thesis_txt="years of work")
 

@@ -62,9 +62,11 @@ def served(source: Path, *arguments: str, **environ: str) -> Iterator[tuple[subp
 
 
 def test_variables_count_in_their_order_and_the_folder_comes_first(tmp_path):
-    with served(
-        flow(tmp_path), "--engine", "flask", "--environment-variables", "GIVEN=flag", GIVEN="env", SHADOWED="env"
-    ) as (process, client):
+    source = Path(os.path.relpath(flow(tmp_path)))  # from here, and not from the flow's folder, where it will be
+    with served(source, "--engine", "flask", "--environment-variables", "GIVEN=flag", GIVEN="env", SHADOWED="env") as (
+        process,
+        client,
+    ):
         answers = {
             x: client.post("/score", json={"x": x}).json()["o"] for x in ("FROM_FLOW", "SHADOWED", "GIVEN", "none")
         }
@@ -147,7 +149,18 @@ def test_a_port_that_is_taken_is_told_and_exits_1(tmp_path, capsys):
         assert main(["flow", "serve", "--source", str(flow(tmp_path)), "--port", port]) == 1
     finally:
         listener.close()
-    assert f"Cannot listen on localhost:{port}: Address already in use." in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert (
+        f"Cannot listen on localhost:{port}: Address already in use." in told and "another program has the port" in told
+    )
+
+
+def test_a_port_that_is_none_is_not_said_to_be_taken(tmp_path, capsys):
+    from promptflow.cli.main import main
+
+    assert main(["flow", "serve", "--source", str(flow(tmp_path)), "--port", "99999"]) == 1
+    told = capsys.readouterr().err
+    assert "port must be 0-65535" in told and "another program" not in told
 
 
 def pids(client: httpx.Client, times: int) -> set[int]:
