@@ -43,11 +43,8 @@ class ScorerApp:
         except ConnectionResetError:
             return
         except Exception as error:
-            answer = _failure(error, scope["path"])
-        start = [(b"content-type", answer.media.encode()), (b"content-length", str(len(answer.body)).encode())]
-        start += [(name.encode("latin-1"), text.encode("latin-1")) for name, text in answer.headers.items()]
-        await send({"type": "http.response.start", "status": answer.status, "headers": start})
-        await send({"type": "http.response.body", "body": answer.body})
+            answer = failure(error, scope["path"])
+        await send_answer(answer, send)
 
     async def _answered(self, scope: Mapping[str, Any], receive: Any) -> Answer:
         path = scope["path"]
@@ -56,7 +53,7 @@ class ScorerApp:
         if path == "/swagger.json":
             version = 2 if b"version=2" in scope["query_string"] else 3
             return Answer(to_json(self.scorer.swagger(version)))
-        return await self._scored(await _call(scope, receive), receive)
+        return await self._scored(await call_of(scope, receive), receive)
 
     async def _scored(self, call: Call, receive: Any) -> Answer:
         if self._free.locked():  # by one that hangs, it may be: whoever gives up meanwhile is not scored for nobody
@@ -71,6 +68,13 @@ class ScorerApp:
         self.threads.shutdown(wait=False, cancel_futures=True)
 
 
+async def send_answer(answer: Answer, send: Any) -> None:
+    start = [(b"content-type", answer.media.encode()), (b"content-length", str(len(answer.body)).encode())]
+    start += [(name.encode("latin-1"), text.encode("latin-1")) for name, text in answer.headers.items()]
+    await send({"type": "http.response.start", "status": answer.status, "headers": start})
+    await send({"type": "http.response.body", "body": answer.body})
+
+
 async def _unless_gone(turn: Any, receive: Any) -> None:
     """Wait for one's turn. ConnectionResetError if the caller hangs up before."""
     waiting, gone = asyncio.ensure_future(turn), asyncio.ensure_future(receive())
@@ -83,7 +87,8 @@ async def _unless_gone(turn: Any, receive: Any) -> None:
         gone.cancel()
 
 
-async def _call(scope: Mapping[str, Any], receive: Any) -> Call:
+async def call_of(scope: Mapping[str, Any], receive: Any) -> Call:
+    """A request with its whole body. ConnectionResetError if the caller hangs up before."""
     message = await receive()
     body = message.get("body", b"")
     if message.get("more_body"):
@@ -108,7 +113,7 @@ async def _rest(first: bytes, receive: Any) -> bytes:
             return b"".join(parts)
 
 
-def _failure(error: Exception, path: str) -> Answer:
+def failure(error: Exception, path: str) -> Answer:
     """What went wrong, in the words of the dialect that was asked."""
     message, headers = str(error), dict[str, str]()
     if isinstance(error, ModelError):

@@ -52,7 +52,9 @@ def application(spec: Spec, deployment: str) -> Application:
         batching = Batching.of(spec.options)
         return BatchedApp(model, batching) if batching else ScorerApp(model, spec.request.concurrency)
     if spec.kind == FLOW:
-        return _Flow(spec)
+        from serve.scorers.flow import FlowApp
+
+        return FlowApp(spec)
     if spec.kind == LLM:
         from serve.scorers.llm import LlmApp
 
@@ -69,32 +71,3 @@ def _collect(spec: Spec) -> None:
     if hasattr(monitoring, "sink") and collecting is not None:
         monitoring.sink = collecting.keep
         atexit.register(collecting.flush)
-
-
-class _Flow:
-    """What `pf flow serve` answers with."""
-
-    def __init__(self, spec: Spec) -> None:
-        self._spec = spec
-        self._app: Any = None
-
-    def prepare(self) -> None:
-        from promptflow.serving.app import create_app
-        from promptflow.serving.options import ServeOptions
-        from promptflow.serving.process import prepare
-
-        assert self._spec.code is not None
-        options = ServeOptions.from_environment(
-            source=str(self._spec.code / self._spec.scoring_script), init=dict(self._spec.options.get("init") or {})
-        )
-        prepare(options)
-        self._app = create_app(options)
-
-    async def open(self) -> None:
-        pass
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        await self._app(scope, receive, send)
-
-    async def close(self) -> None:
-        pass  # its lifespan has ended

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from serve.scorers.answers import to_json
-from serve.scorers.base import Answer, Call, InputError, MethodError, ModelError, NotThereError, Scorer
+from serve.scorers.base import Answer, Call, InputError, ModelError, NotThereError, Scorer
 from serve.scorers.dialects import azure, kserve, mlflow, oip
+from serve.scorers.dialects.facts import V1, V2, fact, is_metadata, metadata, posted, tensor
 from serve.scorers.inputs import Inputs
 from serve.scorers.models import open_model
 from serve.scorers.models.base import Field, Loading, Model, named
 from serve.scorers.swagger import swagger
 from serve.scorers.user_code import failed
-
-_V2 = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?(/infer|/ready)?")
-_V1 = re.compile(r"/v1/models/([^/:]+)(:predict)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +45,10 @@ class ModelScorer(Scorer):
             return Read(azure.read(posted(call)), azure.write)
         if path == "/invocations":
             return Read(mlflow.read(posted(call)), mlflow.write)
-        if (found := _V1.fullmatch(path)) and found[2]:
+        if (found := V1.fullmatch(path)) and found[2]:
             return Read(kserve.read(posted(call)), kserve.write)
-        if found := _V2.fullmatch(path):
-            return self._two(call, found[1], found[2] or "1", found[3] or "")
+        if (found := V2.fullmatch(path)) and found[3] == "/infer":
+            return self._two(posted(call), found[1], found[2] or "1")
         return self._told(path)
 
     def predict(self, inputs: Inputs) -> Any:
@@ -77,38 +73,17 @@ class ModelScorer(Scorer):
         assert self._model is not None
         return self._model.signature
 
-    def _two(self, call: Call, name: str, version: str, verb: str) -> Read | Answer:
-        if verb == "/infer":
-            inputs, asked = oip.read(posted(call))
-            return Read(inputs, lambda outputs: oip.write(asked, named(outputs), name, version))
-        if verb == "/ready":
-            return Answer(to_json({"name": name, "ready": True}))
-        told = {"inputs": _fields(self._signature.inputs), "outputs": _fields(self._signature.outputs)}
-        return Answer(to_json({"name": name, "versions": [version], "platform": self._signature.platform, **told}))
+    def _two(self, call: Call, name: str, version: str) -> Read:
+        inputs, asked = oip.read(call)
+        return Read(inputs, lambda outputs: oip.write(asked, named(outputs), name, version))
 
     def _told(self, path: str) -> Answer:
-        if found := _V1.fullmatch(path):
-            return Answer(to_json({"name": found[1], "ready": True}))
-        known: dict[str, Callable[[], Answer]] = {
-            "/ping": lambda: Answer(b"\n"),
-            "/health": lambda: Answer(b"\n"),
-            "/version": lambda: Answer(mlflow.VERSION.encode(), media="text/plain"),
-            "/v2": lambda: Answer(
-                to_json({"name": "promptflow", "version": "2", "extensions": ["binary_tensor_data"]})
-            ),
-            "/v2/health/live": lambda: Answer(to_json({"live": True})),
-            "/v2/health/ready": lambda: Answer(to_json({"ready": True})),
-        }
-        if path not in known:
+        if is_metadata(path):
+            told = self._signature
+            return metadata(path, told.platform, _fields(told.inputs), _fields(told.outputs))
+        if (answer := fact(path)) is None:
             raise NotThereError(path)
-        return known[path]()
-
-
-def posted(call: Call) -> Call:
-    """``call``, unless it has a method that brings no body."""
-    if call.method != "POST":
-        raise MethodError(call.method, call.path)
-    return call
+        return answer
 
 
 def _takes(fields: tuple[Field, ...]) -> dict[str, Any]:
@@ -132,4 +107,4 @@ def _takes(fields: tuple[Field, ...]) -> dict[str, Any]:
 
 
 def _fields(fields: tuple[Field, ...]) -> list[dict[str, Any]]:
-    return [{"name": one.name, "datatype": one.datatype, "shape": list(one.shape)} for one in fields]
+    return [tensor(one.name, one.datatype, one.shape) for one in fields]

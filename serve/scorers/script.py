@@ -7,14 +7,20 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
+from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
+from promptflow.exceptions import MissingExtraError, UserErrorException
+from promptflow.workspace.optional import need
 from serve.scorers.answers import to_json
 from serve.scorers.base import Answer, Call, InputError, LoadError, ModelError, NotThereError, Scorer
+from serve.scorers.dialects.facts import fact, is_metadata, metadata, posted, predicts
 from serve.scorers.swagger import swagger
-from serve.scorers.user_code import failed, guarded, imported
+from serve.scorers.user_code import failed, guarded, hidden_by, imported
 
 SHIMS = Path(__file__).parent / "shims"
 RAW = "__azureml_rawhttp__"  # what the decorator of the shim leaves on a function
@@ -28,6 +34,9 @@ class ScriptScorer(Scorer):
         self._file, self._imported = code / script, imported
         self._run: Callable[..., Any] = _missing
         self._answer: Callable[[Call], Any] = self._of_text
+        if hidden_by(code):
+            with suppress(MissingExtraError):
+                _dialects()  # else when they are asked for: they bring numpy, which not every script needs
 
     def load(self) -> None:
         module = imported(self._file)
@@ -45,15 +54,41 @@ class ScriptScorer(Scorer):
             guarded(init, f"init() of {self._file.name}")
 
     def answer(self, call: Call) -> Answer:
-        if call.path != "/score":
+        if call.path == "/score":
+            return self._sent(self._ran(self._answer, call))
+        if predicts(call.path):
+            return self._translated(posted(call))
+        if is_metadata(call.path):
+            takes, gives = _schemas(self._run)
+            parameters = _dialects()[1]
+            return metadata(call.path, "python", parameters.inputs(takes), parameters.outputs(gives))
+        if (answer := fact(call.path)) is None:
             raise NotThereError(call.path)
+        return answer
+
+    def _translated(self, call: Call) -> Answer:
+        """A request of another dialect, as far as decorators tell what its values are to ``run``."""
+        if self._answer != self._of_fields:
+            raise UntoldError(call.path)
+        rows, parameters = _dialects()
+        given = rows.read(call)
+        asked, whole = parameters.calls(_schemas(self._run)[0], given)
+        answers = []
+        for fields in asked:
+            answer = self._sent(value := self._ran(self._called_with, fields))
+            if answer.status >= 400:
+                return answer
+            answers.append(_content(answer) if hasattr(value, "get_data") else value)
+        written: Answer = given.write_whole(answers[0]) if whole else given.write(answers)
+        return written
+
+    def _ran(self, ask: Callable[[Any], Any], what: Any) -> Any:
         try:
-            value = self._answer(call)
+            return ask(what)
         except InputError:
             raise
         except BaseException as error:  # SystemExit, too: a request does not end the process
             raise failed(error, "run()") from error
-        return self._sent(value)
 
     def swagger(self, version: int) -> dict[str, Any]:
         """The user's own, if there is one beside the script."""
@@ -84,6 +119,9 @@ class ScriptScorer(Scorer):
             raise InputError(f"The body is not JSON: {error}") from error
         if not isinstance(fields, dict):
             raise InputError("The body must be a JSON object of the parameters of run().")
+        return self._called_with(fields)
+
+    def _called_with(self, fields: dict[str, Any]) -> Any:
         known = {name.lower(): name for name in _schemas(self._run)[0].get("properties", {})}
         unknown = [name for name in fields if name.lower() not in known]
         if unknown:
@@ -108,6 +146,33 @@ class ScriptScorer(Scorer):
             headers.pop("content-length", None)
             return Answer(value.get_data(), int(value.status_code), media, headers)
         return Answer(to_json(value))
+
+
+class UntoldError(UserErrorException):
+    """Nothing tells what the values of a request of this dialect are to ``run``."""
+
+    http_status = 404
+
+    def __init__(self, path: str) -> None:
+        super().__init__(
+            f"run() takes the body of /score as it comes, and nothing tells what {path} is to give it: ask /score.",
+            hint="with the decorators of inference-schema on run(), every dialect is understood",
+        )
+
+
+@cache
+def _dialects() -> tuple[Any, Any]:
+    """How other dialects are read, and their rows made parameters."""
+    need("numpy", extra="ml")
+    return import_module("serve.scorers.dialects.rows"), import_module("serve.scorers.parameters")
+
+
+def _content(answer: Answer) -> Any:
+    """What a response of the script holds."""
+    try:
+        return json.loads(answer.body)
+    except ValueError:
+        return answer.body.decode("utf-8", "replace")
 
 
 def _is_decorated(run: Callable[..., Any]) -> bool:

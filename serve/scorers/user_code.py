@@ -13,6 +13,12 @@ from serve.scorers.base import LoadError, ModelError
 from serve.scorers.lacking import lacking
 
 
+def hidden_by(folder: Path) -> bool:
+    """Whether a folder of a user has a module that is called like a package of ours, and is what is imported under
+    that name from now on."""
+    return any((folder / name).is_dir() or (folder / f"{name}.py").is_file() for name in ("serve", "catalog"))
+
+
 def imported(file: Path) -> Any:
     """The module of a script, known by its own name. LoadError if there is none, or if it raises."""
     if not file.is_file():

@@ -16,7 +16,6 @@ from serve.scorers.dialects.bodies import media, params_of, read_object, record_
 from serve.scorers.inputs import Inputs, Table, Tensors
 
 KEYS = ("dataframe_split", "dataframe_records", "inputs", "instances")
-VERSION = "2.22.0"  # of the protocol that clients ask for; theirs has not changed since 2.0
 MISSING = frozenset(("", "NaN", "nan", "NA", "N/A", "n/a", "NULL", "null", "None", "<NA>", "#N/A"))  # pandas' own
 TRUTHS = {"True": True, "TRUE": True, "true": True, "False": False, "FALSE": False, "false": False}
 
@@ -24,7 +23,7 @@ TRUTHS = {"True": True, "TRUE": True, "true": True, "False": False, "FALSE": Fal
 def read(call: Call) -> Inputs:
     kind = media(call)
     if kind == "text/csv":
-        return Inputs(_csv(call.body))
+        return Inputs(read_csv(call.body))
     if kind not in ("application/json", ""):
         raise MediaError(kind, "application/json or text/csv")
     body = read_object(call.body)
@@ -63,7 +62,8 @@ def _by_name(rows: list[Any]) -> Tensors:
     return {name: tensor([row[name] for row in rows], f"instances.{name}") for name in names}
 
 
-def _csv(body: bytes) -> Table:
+def read_csv(body: bytes) -> Table:
+    """Its first line are the columns; a column of numbers, or of truths, is one."""
     try:
         lines = [line for line in csv.reader(io.StringIO(body.decode("utf-8-sig"))) if line]
     except (UnicodeDecodeError, csv.Error) as error:

@@ -183,6 +183,12 @@ def test_swagger(server: SimpleNamespace, name: str, version: int) -> None:
         ("mlf", {"inputs": {"a": [0.5], "b": [1.0], "c": [2.0]}}, lambda found: found == {"predictions": [False]}),
         ("net", {"instances": ROWS}, lambda found: numpy.shape(found["predictions"]) == (2, 2)),
         ("onx", {"inputs": ROWS}, lambda found: found["predictions"]["label"] == [0, 1]),
+        ("scr", {"dataframe_split": SPLIT}, lambda found: found == {"predictions": [False, True]}),
+        (
+            "flo",
+            {"dataframe_records": [{"question": "why?"}]},
+            lambda found: found["predictions"] == [{"answer": "WHY?"}],
+        ),
         ("llm", {"messages": [{"role": "user", "content": "hi"}]}, lambda found: found["object"] == "chat.completion"),
     ],
 )
@@ -298,6 +304,18 @@ def test_triton_over_grpc(server: SimpleNamespace, grpc: Any, name: str, input: 
         assert caught.value.status() == told
 
 
+def test_triton_asks_a_flow_and_a_script_over_grpc(server: SimpleNamespace, grpc: Any) -> None:
+    triton = pytest.importorskip("tritonclient.grpc")
+    question = triton.InferInput("question", [2], "BYTES")
+    question.set_data_from_numpy(numpy.array(["why?", "ä"], dtype=object))
+    found = grpc.infer("flo", [question], headers={"authorization": f"Bearer {server.keys['flo']}"})
+    assert [one.decode() for one in found.as_numpy("answer")] == ["WHY?", "Ä"]
+    data = triton.InferInput("data", [2, 3], "FP64")
+    data.set_data_from_numpy(numpy.array(ROWS))
+    found = grpc.infer("scr", [data], headers={"authorization": f"Bearer {server.keys['scr']}"})
+    assert found.as_numpy("output").tolist() == [False, True]
+
+
 def test_triton_over_grpc_at_once_in_a_stream_and_of_the_server(server: SimpleNamespace, grpc: Any) -> None:
     triton = pytest.importorskip("tritonclient.grpc")
     assert grpc.is_server_live() and grpc.is_server_ready()
@@ -331,7 +349,7 @@ def test_triton_over_grpc_at_once_in_a_stream_and_of_the_server(server: SimpleNa
 # -- KServe v1 --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["skl", "mlf", "net", "onx"])
+@pytest.mark.parametrize("name", ["skl", "mlf", "net", "onx", "scr"])
 def test_kserve(server: SimpleNamespace, name: str) -> None:
     url, headers = f"{server.url}/v1/models/{name}", bearer(server, name)
     assert httpx.get(url, headers=headers).json() == {"name": name, "ready": True}
@@ -339,6 +357,12 @@ def test_kserve(server: SimpleNamespace, name: str) -> None:
     assert "predictions" in answer.json(), answer.text
     bad = httpx.post(f"{url}:predict", json={"rows": ROWS}, headers=headers)
     assert (bad.status_code, bad.json()) == (400, {"error": "The body has no 'instances'."})
+
+
+def test_kserve_asks_a_flow(server: SimpleNamespace) -> None:
+    asked = {"instances": [{"question": "why?"}, {"question": "how?"}]}
+    answer = httpx.post(f"{server.url}/v1/models/flo:predict", json=asked, headers=bearer(server, "flo"), timeout=60)
+    assert answer.json() == {"predictions": [{"answer": "WHY?"}, {"answer": "HOW?"}]}
 
 
 # -- OpenAI -----------------------------------------------------------------------------------------------------------
