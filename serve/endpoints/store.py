@@ -116,7 +116,12 @@ class EndpointStore:
             current = self.get(endpoint.name)
             check_revision(f"The endpoint '{current.name}'", endpoint.revision, current.revision)
             check_traffic(endpoint.traffic, endpoint.mirror, [one.name for one in self.deployments(endpoint.name)])
-            kept = replace(endpoint, revision=current.revision + 1, created=current.created, updated=now_text())
+            mirror = {
+                name: share for name, share in endpoint.mirror.items() if share
+            }  # 0 is how a mirror is taken away
+            kept = replace(
+                endpoint, mirror=mirror, revision=current.revision + 1, created=current.created, updated=now_text()
+            )
             self._store.put("endpoints", _endpoint_row(kept))
             self._changed("endpoint.updated", kept.name, {"traffic": dict(kept.traffic), "mirror": dict(kept.mirror)})
         return kept

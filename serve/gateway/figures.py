@@ -54,6 +54,12 @@ class Figures:
                 "pf_endpoint_mirrored_total", "Copies of requests.", count,
                 endpoint=endpoint, deployment=deployment, outcome=outcome,
             )  # fmt: skip
+        for route in routes.values():
+            for name, capture in route.captures.items():
+                metrics.add(
+                    "pf_endpoint_captures_dropped_total", "Captured requests that were not kept.", capture.dropped,
+                    endpoint=route.name, deployment=name,
+                )  # fmt: skip
         for (endpoint, deployment), histogram in self.seconds.items():
             labels = {"endpoint": endpoint, "deployment": deployment}
             metrics.histogram("pf_endpoint_request_seconds", "Time of a request.", histogram, **labels)
@@ -69,17 +75,13 @@ def _gauges(routes: Mapping[str, Route]) -> dict[str, tuple[str, dict[Labels, fl
     ready: dict[Labels, float] = {}
     in_flight: dict[Labels, float] = {}
     in_line: dict[Labels, float] = {}
-    dropped: dict[Labels, float] = {}
     for route in routes.values():
         for name, lane in route.lanes.items():
             labels = (("endpoint", route.name), ("deployment", name))
             ready[labels] = sum(instance.ready for instance in lane.instances)
             in_flight[labels], in_line[labels] = lane.in_flight, lane.in_line
-        for name, capture in route.captures.items():
-            dropped[("endpoint", route.name), ("deployment", name)] = capture.dropped
     return {
         "pf_endpoint_instances_ready": ("Instances that take requests.", ready),
         "pf_endpoint_in_flight": ("Requests in the hands of instances.", in_flight),
         "pf_endpoint_in_line": ("Requests that wait for an instance.", in_line),
-        "pf_endpoint_captures_dropped": ("Captured requests that were not kept.", dropped),
     }

@@ -14,6 +14,7 @@ from serve.gateway.refusals import Refusal, retry_after
 from serve.gateway.wire import Connection, Headers, LostError
 
 ATTEMPTS = 4  # instances that are asked, if one after the other dies over it
+AGAIN_SECONDS = 5.0  # until it is worth asking again where no instance is ready, at the least
 WHOLE = 256 * 1024  # bytes of an answer that is kept until it is whole: until then, another instance can be asked
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
@@ -90,7 +91,8 @@ class Forward:
             message = f"'{self.deployment}' is busy: no instance was free within {wait:g} s."
             raise Refusal(429, "TooManyRequests", message, retry_after(wait)) from None
         except AbsentError:
-            raise Refusal(503, "NoInstance", f"No instance of '{self.deployment}' is ready.", retry_after(5)) from None
+            again = retry_after(max(AGAIN_SECONDS, self.lane.pause))
+            raise Refusal(503, "NoInstance", f"No instance of '{self.deployment}' is ready.", again) from None
 
     def _lost(self, instance: Instance, lost: LostError) -> None:
         """What to say when the instance hung up, if there is to be no other attempt."""

@@ -34,6 +34,7 @@ class Lane:
         self.settings = settings
         self.instances: list[Instance] = []
         self.coming = False
+        self.pause = 0.0  # seconds until another instance is tried, where they all fail
         self.missed: Callable[[], None] = lambda: None
         self.used = time.monotonic()
         self._line: deque[asyncio.Future[Instance]] = deque()

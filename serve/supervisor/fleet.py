@@ -36,6 +36,7 @@ from serve.supervisor.places import Places, keep_small, tail
 
 TICK = 0.5  # seconds between looks, if nothing happens
 TOLD_LINES, TOLD_CHARACTERS = 20, 1000  # of the log of what failed, and of each line of it
+CRASH_LOOP = 3  # failures in a row from which on nobody waits for the next instance
 KILLED = (-9, -15)  # exit codes of what somebody else ended
 # What opens the workspace's secrets: flows need their connections, a model's code does not.
 PRIVATE = ("PF_SECRET_KEY", "PF_DATABASE_URL")
@@ -51,6 +52,7 @@ class Failures:
     last: str = ""
     log: list[str] = field(default_factory=list)
     again_at: float = 0.0  # monotonic
+    hopeful: bool = False  # what failed last was ready before, and that did not happen too often: it is waited for
     killed: deque[float] = field(default_factory=deque)
 
 
@@ -131,7 +133,7 @@ class Fleet:
 
     def _state(self, ready: int, replacing: bool) -> str:
         if self.failures.in_a_row and ready < self.wanted:
-            return "Failed" if self.failures.in_a_row < 3 else "CrashLoop"
+            return "Failed" if self.failures.in_a_row < CRASH_LOOP else "CrashLoop"
         if self.wanted == 0:
             return "ScaledToZero"
         return "Ready" if ready >= self.wanted and not replacing else "Updating"
@@ -238,6 +240,7 @@ class Fleet:
         # The first time, what was ready is started again at once.
         again = failures.in_a_row - 1 if child.was_ready else failures.in_a_row
         failures.again_at = now + pause_after(again)
+        failures.hopeful = child.was_ready and failures.in_a_row < CRASH_LOOP
 
     def _measure(self) -> None:
         limit = self.spec.memory_limit
@@ -250,8 +253,11 @@ class Fleet:
     def _tell_lane(self) -> None:
         """Who waits is served as far as there is room, and sent away where nothing is coming."""
         starting = any(child.phase in (Phase.STARTING, Phase.UNREADY) for child in self.children)
-        broken = self.failures.in_a_row > 0 and not any(child.was_ready for child in self.children)
+        failures = self.failures
+        hopeful = failures.hopeful or any(child.was_ready for child in self.children)
+        broken = failures.in_a_row > 0 and not hopeful
         self.lane.coming = not self._stopping and not broken and (starting or self.wanted > 0 or not self.lane.served)
+        self.lane.pause = max(0.0, failures.again_at - time.monotonic())
         self.lane.serve_line()
         if not self.lane.coming and not self.lane.served:
             self.lane.turn_away()

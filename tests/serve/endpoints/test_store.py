@@ -120,6 +120,12 @@ def test_many_endpoints_are_read_in_as_many_queries_as_one(
     assert keys["more-3"] == (store.keys("more-3"), store.signing_key("more-3"))
 
 
+def test_a_mirror_of_nothing_is_none(store: EndpointStore, blue: Deployment) -> None:
+    assert store.set_traffic("iris", {}, {"blue": 10}).mirror == {"blue": 10}
+    assert store.set_traffic("iris", {}, {"blue": 0}).mirror == {}
+    assert store.get("iris").mirror == {}
+
+
 def test_every_change_raises_the_counter(store: EndpointStore, blue: Deployment) -> None:
     seen = [store.counter()]
     for change in (

@@ -463,6 +463,35 @@ def test_a_sample_is_captured() -> None:
     asyncio.run(play())
 
 
+def test_what_only_ever_grows_is_a_counter_for_prometheus() -> None:
+    async def play() -> None:
+        async with stage() as it:
+            await it.instance("blue", Echo())
+            it.capture("blue", collections={"request": Collection()}).dropped = 3
+            it.open({"blue": 100})
+            await it.ask()
+            text = it.gateway.figures.text(it.gateway.routes)
+            assert 'pf_endpoint_captures_dropped_total{endpoint="shop",deployment="blue"} 3\n' in text
+            kinds = dict(line.split()[2:] for line in text.splitlines() if line.startswith("# TYPE"))
+            assert {name for name, kind in kinds.items() if name.endswith("_total")} == {
+                name for name, kind in kinds.items() if kind == "counter"
+            }
+            assert kinds["pf_endpoint_captures_dropped_total"] == "counter"
+
+    asyncio.run(play())
+
+
+def test_where_all_instances_fail_the_client_is_told_when_the_next_one_is_tried() -> None:
+    async def play() -> None:
+        async with stage() as it:
+            it.lane("blue").pause = 60.0
+            it.open({"blue": 100})
+            status, _, headers = await it.ask()
+            assert (status, int(headers["retry-after"]) >= 60) == (503, True)
+
+    asyncio.run(play())
+
+
 def test_an_instance_that_restarts_between_two_requests_is_not_noticed() -> None:
     async def play() -> None:
         async with stage() as it:

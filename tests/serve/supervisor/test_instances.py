@@ -89,6 +89,36 @@ def test_what_never_got_ready_is_503_at_once(tmp_path: Path) -> None:
     asyncio.run(play())
 
 
+def test_requests_wait_while_an_instance_that_crashed_is_started_again_but_not_for_ever(tmp_path: Path) -> None:
+    async def play() -> None:
+        async with world(tmp_path) as it:
+            await it.endpoint()
+            crashes = tmp_path / "crashes"
+            crashes.write_text("1")
+            await it.deploy(
+                "blue",
+                f"""
+import os, pathlib
+left = pathlib.Path({str(crashes)!r})
+def init(): ...
+def run(raw):
+    if (number := int(left.read_text())) > 0:
+        left.write_text(str(number - 1))
+        os._exit(3)
+    return "alive"
+""",
+            )
+            await it.traffic({"blue": 100})
+            assert await asyncio.gather(*(it.ask() for _ in range(3))) == [(200, b'"alive"')] * 3
+            assert it.status("blue")["failures"] == 1
+            crashes.write_text("100")
+            assert (await it.ask())[0] == 503
+            assert it.status("blue")["state"] == "CrashLoop"
+            assert it.app.supervisor.fleets["shop", "blue"].lane.pause > 1
+
+    asyncio.run(play())
+
+
 def test_to_zero_and_back(tmp_path: Path) -> None:
     async def play() -> None:
         async with world(tmp_path) as it:
