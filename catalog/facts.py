@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from catalog.configs import ConfigError
+from catalog.exports import onnx_name
 from catalog.formats import check_names
 from catalog.gguf import GGUF, read_gguf
 from catalog.headers import BUDGET, Reader, read_weights
@@ -21,7 +22,6 @@ from promptflow.workspace.atomic import file_error
 
 CONFIG = "config.json"
 LONGEST_CONFIG = 1 << 20  # bytes
-ONNX_FILES = ("model.onnx", "onnx/model.onnx", "decoder_model_merged.onnx", "onnx/decoder_model_merged.onnx")
 # Weights in forms that no engine reads, and what they are called.
 UNREAD = ((".bin", "pickles"), (".pt", "pickles"), (".pth", "pickles"), (".ckpt", "pickles"), (GGUF, "GGUF"),
           (".h5", "HDF5"), (".msgpack", "MessagePack"))  # fmt: skip
@@ -29,14 +29,16 @@ UNREAD = ((".bin", "pickles"), (".pt", "pickles"), (".pth", "pickles"), (".ckpt"
 
 @dataclass(frozen=True)
 class Facts:
-    """``revision`` is a commit, empty of a folder. ``onnx``: bytes of an exported model. ``read``: bytes that it took
-    to know this. ``folder`` is where the files are, None where they are not on this machine."""
+    """``revision`` is a commit, empty of a folder. ``onnx``: bytes of an exported model; ``onnx_first``: engines take
+    that, whatever else there is. ``read``: bytes that it took to know this. ``folder`` is where the files are, None
+    where they are not on this machine."""
 
     name: str
     revision: str
     config: Mapping[str, Any]
     weights: Weights | None
     onnx: int = 0
+    onnx_first: bool = False
     read: int = 0
     folder: Path | None = None
 
@@ -108,7 +110,9 @@ def _facts(
         raise _no_model(name, sizes, counted)
     config = _config(counted(CONFIG, 0, max(1, min(sizes[CONFIG] or LONGEST_CONFIG, LONGEST_CONFIG))), name)
     weights = _weights(sizes, counted, dtypes, BUDGET - spent[0])
-    return Facts(name, revision, config, weights, _onnx(sizes), spent[0], folder)
+    # Of a folder with both, engines take the export that lies at its top; a pull takes the weights alone.
+    first = bool(onnx_name(sizes)) and (weights is None or folder is not None and "/" not in onnx_name(sizes))
+    return Facts(name, revision, config, weights, _onnx(sizes), first, spent[0], folder)
 
 
 def _weights(sizes: Mapping[str, int], read: Reader, dtypes: Mapping[str, int] | None, budget: int) -> Weights | None:
@@ -120,17 +124,14 @@ def _weights(sizes: Mapping[str, int], read: Reader, dtypes: Mapping[str, int] |
         if found:
             stored = sizes[_gguf(sizes)] if ending == GGUF else sum(found)
             return Weights(stored, False, unread=unread(form))
-    return None
+    return None if onnx_name(sizes) else Weights(0, False, unread="it has no weights")
 
 
 def _onnx(sizes: Mapping[str, int]) -> int:
     """Bytes of the export that an engine would take, with the files beside it that hold its tensors."""
-    for name in ONNX_FILES:
-        if name in sizes:
-            return sum(
-                size for file, size in sizes.items() if file == name or file.startswith((f"{name}_", f"{name}."))
-            )
-    return 0
+    name = onnx_name(sizes)
+    beside = (f"{name}_", f"{name}.")
+    return sum(size for file, size in sizes.items() if file == name or file.startswith(beside)) if name else 0
 
 
 def _gguf(sizes: Mapping[str, int]) -> str:

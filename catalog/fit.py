@@ -49,11 +49,13 @@ def predict(
     wish: Wish | None = None,
     *,
     onnx: int = 0,
+    onnx_first: bool = False,
 ) -> Fit:
     """The fit of a model with this config.json.
 
     ``headers`` are those of its safetensors files by name, or what `read_weights` made of them; None where there are
-    none. ``onnx`` is the size in bytes of an exported file. ConfigError and WeightsError where they are absurd.
+    none. ``onnx`` is the size in bytes of an exported file, which engines take
+    ``onnx_first``, or for want of weights. ConfigError and WeightsError where they are absurd.
     """
     wish = wish or Wish()
     if wish.dtype not in DTYPES:
@@ -69,6 +71,8 @@ def predict(
             f"What the weights of a {shape.family} take cannot be told from its config.json alone.",
             hint="it has no safetensors files that could be counted",
         )
-    made = tuple(plans(shape, weights, machine, wish, onnx))
+    made = tuple(plans(shape, weights, machine, wish, onnx, onnx_first))
+    if onnx and headers is None:  # there is nothing else to load
+        made = tuple(plan for plan in made if plan.engine == "onnx")
     per_token = token_bytes(shape, min(size, 2))
     return Fit(shape.family, shape.kinds, weights.parameters, weights, shape.context, per_token, made)

@@ -16,13 +16,17 @@ from catalog.weights import Weights
 __all__ = ["TYPICAL", "Plan", "Wish", "plans"]
 
 
-def plans(shape: Architecture, weights: Weights, machine: Machine, wish: Wish, onnx: int = 0) -> Iterator[Plan]:
+def plans(
+    shape: Architecture, weights: Weights, machine: Machine, wish: Wish, onnx: int = 0, onnx_first: bool = False
+) -> Iterator[Plan]:
     """All ways, the best first. ``onnx`` is the size of an exported file, 0 if there is none."""
+    if onnx_first:
+        yield onnx_cpu(shape, onnx, machine, wish)
     for plan in _by_weights(shape, weights, machine, wish):
-        if weights.unread and not plan.copy:
+        if weights.unread and not (plan.copy and weights.stored):
             plan = replace(plan, fits=False, why=weights.unread, max_context=0, max_concurrency=0)
         yield plan
-    if onnx:
+    if onnx and not onnx_first:
         yield onnx_cpu(shape, onnx, machine, wish)
 
 

@@ -56,7 +56,8 @@ def _running(models: Iterator[ModelInfo], hub: Hub, machine: Machine) -> Iterato
     def fits(model: ModelInfo) -> bool:
         try:
             facts = facts_of(model.id, model.sha or None, hub=hub)
-            return predict(facts.config, facts.weights, machine, onnx=facts.onnx).fits is True
+            told = predict(facts.config, facts.weights, machine, onnx=facts.onnx, onnx_first=facts.onnx_first)
+            return told.fits is True
         except UserErrorException:  # gated, or nothing that can be told from its files
             return False
 

@@ -80,7 +80,7 @@ def _looked(
 ) -> tuple[Facts, Fit] | UserErrorException:
     try:
         facts = registered_facts(name) or facts_of(name, revision, hub=hub)
-        return facts, predict(facts.config, facts.weights, machine, wish, onnx=facts.onnx)
+        return facts, predict(facts.config, facts.weights, machine, wish, onnx=facts.onnx, onnx_first=facts.onnx_first)
     except UserErrorException as error:
         return error
 

@@ -4,37 +4,26 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable, Collection
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
+from catalog.exports import ONNX, PLACES, onnx_name
 from catalog.machine import nvidia_gpus
 from promptflow.exceptions import ValidationException
 from serve.engines.base import UnsupportedError
 from serve.engines.json_file import read_json
 from serve.installs import Installs
 
-ONNX_PLACES = (".", "onnx")
-# In this order: the merged decoder of older exports has a twin without a cache, smaller types come last.
-ONNX_NAMES = ("model.onnx", "decoder_model_merged.onnx", "model_fp16.onnx", "model_quantized.onnx", "model_q4.onnx")
-
 
 def onnx_file(folder: Path) -> Path | None:
     """The model's ONNX file: in the folder or its ``onnx``, by one of the usual names, or the only one there is."""
-    for place in ONNX_PLACES:
-        for name in ONNX_NAMES:
-            if (folder / place / name).is_file():
-                return folder / place / name
-    for place in ONNX_PLACES:
-        files = sorted((folder / place).glob("*.onnx"))
-        if len(files) == 1:
-            return files[0]
-    return None
+    name = onnx_name({place + file.name for place in PLACES for file in (folder / place).glob(f"*{ONNX}")})
+    return folder / name if name else None
 
 
 def may_run(files: Collection[str]) -> bool:
     """Whether an engine finds a model among files of these names."""
-    places = {PurePosixPath(name).parent.as_posix() for name in files if name.endswith(".onnx")}
     weights = any(name.endswith(".safetensors") and "/" not in name for name in files)
-    return not places.isdisjoint(ONNX_PLACES) or weights and "config.json" in files
+    return bool(onnx_name(files)) or weights and "config.json" in files
 
 
 def has_vllm() -> bool:

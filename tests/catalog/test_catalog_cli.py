@@ -98,13 +98,15 @@ def shape(layers: int, size: int) -> bytes:
 
 
 def test_search_for_what_fits_this_machine(server: HubServer, capsys: pytest.CaptureFixture[str]) -> None:
+    weights: dict[str, bytes | Path] = {"model.safetensors": b"\2\0\0\0\0\0\0\0{}"}
     server.repos = {
-        "fit/huge": Repo({"config.json": shape(400, 65536)}, {"downloads": 9}),
-        "fit/tiny": Repo({"config.json": shape(2, 64)}, {"downloads": 8}),
-        "fit/shut": Repo({"config.json": shape(2, 64)}, {"downloads": 7}, gated="auto"),
+        "fit/huge": Repo({**weights, "config.json": shape(400, 65536)}, {"downloads": 9}),
+        "fit/tiny": Repo({**weights, "config.json": shape(2, 64)}, {"downloads": 8}),
+        "fit/shut": Repo({**weights, "config.json": shape(2, 64)}, {"downloads": 7}, gated="auto"),
+        "fit/bare": Repo({"config.json": shape(2, 64)}, {"downloads": 7}),
         "fit/none": Repo({"README.md": README}, {"downloads": 6}),
     }
-    assert len(said(capsys, "search", "fit", "-o", "json")) == 4
+    assert len(said(capsys, "search", "fit", "-o", "json")) == 5
     assert [model["id"] for model in said(capsys, "search", "fit", "--fits", "-o", "json")] == ["fit/tiny"]
 
 
