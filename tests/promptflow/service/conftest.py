@@ -98,9 +98,6 @@ def _read(answer: Any) -> Any:
 @pytest.fixture(scope="package")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     folder = tmp_path_factory.mktemp("service")
-    for name, text in FILES.items():
-        (folder / name).parent.mkdir(exist_ok=True)
-        (folder / name).write_text(text)
     with pytest.MonkeyPatch.context() as patch, Workspace.open(folder / "home", "") as workspace:
         patch.setenv("PF_HOME_DIRECTORY", str(workspace.home))
         patch.setenv("PF_DISABLE_TRACING", "false")
@@ -118,6 +115,10 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 
 def fill(workspace: Workspace, folder: Path) -> None:
+    """Two runs, ``said`` and ``graded``, whose flows are in ``folder``, and two connections."""
+    for name, text in FILES.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
     client = PFClient(workspace=workspace)
     client.connections.create_or_update(CustomConnection(name="bag", configs={"url": "x"}, secrets={"key": SECRET}))
     client.connections.create_or_update(OpenAIConnection(name="model", api_key=SECRET))
