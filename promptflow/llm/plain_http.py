@@ -9,16 +9,16 @@ from __future__ import annotations
 import asyncio
 import functools
 import re
+import zlib
 from collections import defaultdict, deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import cast
 from urllib.parse import urlsplit
 
-import httptools
-
 from promptflow.llm.per_loop import PerLoop
 from promptflow.llm.pool import behind_proxy
+from promptflow.workspace.http_answers import ERRORS, answer_parser
 
 IDLE_SECONDS = 15.0  # less than servers keep a connection that is not used
 _PLAIN = re.compile(r"http://[\w.\-]+(:\d+)?(/[\w.\-~/:@!$&'()*+,;=%]*)?(\?[\w.\-~/:@!$&'()*+,;=%?]*)?", re.ASCII)
@@ -77,7 +77,8 @@ def place_of(method: str, url: str) -> Place | None:
     except ValueError:  # beyond 65535
         return None
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    return Place(parts.hostname or "", port, f"{method} {path} HTTP/1.1\r\nHost: {parts.netloc}\r\n".encode())
+    head = f"{method} {path} HTTP/1.1\r\nHost: {parts.netloc}\r\nAccept-Encoding: identity\r\n"
+    return Place(parts.hostname or "", port, head.encode())
 
 
 async def direct() -> Connections | None:
@@ -106,7 +107,7 @@ class Connections:
             try:
                 answer = await connection.ask(text, limits)
                 self._give_back(place, connection)
-                return answer
+                return _unpacked(answer, limits)
             finally:
                 self._busy.discard(connection)
                 if not connection.is_idle:
@@ -175,7 +176,7 @@ class _Connection(asyncio.Protocol):
 
     async def ask(self, request: bytes, limits: Limits) -> Answer:
         self._answer = self._loop.create_future()
-        self._parser = httptools.HttpResponseParser(self)
+        self._parser = answer_parser(self)
         self._limits = limits
         self._headers: dict[str, str] = {}
         self._chunks: list[bytes] = []
@@ -199,7 +200,7 @@ class _Connection(asyncio.Protocol):
             return
         try:
             self._parser.feed_data(data)
-        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+        except ERRORS as error:
             self._keep = False
             self._fail(BrokenError(f"The answer is no HTTP: {error}"))
         if not self._ended and not self._silence.expired():
@@ -262,6 +263,20 @@ def _request(place: Place, headers: Mapping[str, str], body: bytes | None) -> by
         raise ValueError("A header holds a line break.")
     length = b"\r\n" if body is None else b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
     return place.request + text.encode() + length
+
+
+def _unpacked(answer: Answer, limits: Limits) -> Answer:
+    """Of those that are packed although nobody asked for it."""
+    if answer.headers.get("content-encoding", "identity").lower() not in ("gzip", "x-gzip", "deflate"):
+        return answer
+    unpacking = zlib.decompressobj(zlib.MAX_WBITS | 32)  # of gzip or zlib, whichever it is
+    try:
+        body = unpacking.decompress(answer.body, limits.answer + 1)
+    except zlib.error as error:
+        raise BrokenError(f"The answer cannot be unpacked: {error}") from error
+    if len(body) > limits.answer:
+        raise TooLongError
+    return Answer(answer.status, answer.headers, body)
 
 
 _connections = PerLoop(Connections, Connections.close, lambda connections: connections.closed)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gzip
+import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
@@ -97,6 +99,32 @@ def test_answers_come_whole_and_connections_are_kept_where_they_can(
     assert server.connections == connections
     assert server.heads[0].startswith(b"GET /v1/x?y=1 HTTP/1.1\r\nHost: 127.0.0.1:")
     assert b"Authorization: Bearer k\r\n" in server.heads[0]
+
+
+@pytest.mark.parametrize(
+    ("coding", "packed", "words"),
+    [
+        ("gzip", gzip.compress(b"hello"), b"hello"),
+        ("deflate", zlib.compress(b"hello"), b"hello"),
+        ("identity", b"hello", b"hello"),
+        ("gzip", b"hello", BrokenError),
+        ("gzip", gzip.compress(bytes(1_000_000)), TooLongError),
+    ],
+)
+def test_an_answer_that_is_packed_unasked_is_unpacked(coding: str, packed: bytes, words: bytes | type) -> None:
+    head = f"content-encoding: {coding}\r\ncontent-length: {len(packed)}\r\n\r\n"
+    server = Server(OK + head.encode() + packed)
+
+    async def ask() -> bytes:
+        async with asked(server, Limits(5, 5, None, 2000, 100)) as once:
+            return (await once()).body
+
+    if isinstance(words, bytes):
+        assert asyncio.run(ask()) == words
+    else:
+        with pytest.raises(words):
+            asyncio.run(ask())
+    assert b"Accept-Encoding: identity\r\n" in server.heads[0]
 
 
 def test_an_answer_without_a_length_ends_with_its_connection() -> None:
