@@ -15,14 +15,10 @@ import numpy as np
 
 from serve.scorers.answers import to_json
 from serve.scorers.base import Answer, Call, InputError
+from serve.scorers.datatypes import TYPES, datatype_of
 from serve.scorers.dialects.bodies import read_object
 from serve.scorers.inputs import Inputs
 
-TYPES = {
-    "BOOL": "bool", "UINT8": "u1", "UINT16": "u2", "UINT32": "u4", "UINT64": "u8", "INT8": "i1", "INT16": "i2",
-    "INT32": "i4", "INT64": "i8", "FP16": "f2", "FP32": "f4", "FP64": "f8", "BYTES": "O",
-}  # fmt: skip
-NAMES = {np.dtype(kind): name for name, kind in TYPES.items()}
 LENGTH = "inference-header-content-length"
 BINARY = "application/octet-stream"
 
@@ -71,7 +67,7 @@ def write(asked: Asked, outputs: Mapping[str, np.ndarray], model: str, version: 
     told, blobs = [], []
     for name in asked.outputs or outputs:
         array = outputs[name]
-        kind = _kind_of(array)
+        kind = datatype_of(array.dtype)
         one: dict[str, Any] = {"name": name, "datatype": kind, "shape": list(array.shape)}
         if asked.outputs.get(name, asked.every):
             blob = _packed(array) if kind == "BYTES" else np.ascontiguousarray(array).tobytes()
@@ -184,10 +180,6 @@ def _text_or_bytes(data: bytes) -> str | bytes:
 def _packed(array: np.ndarray) -> bytes:
     items = [item if isinstance(item, bytes) else str(item).encode() for item in array.ravel()]
     return b"".join(struct.pack("<I", len(item)) + item for item in items)
-
-
-def _kind_of(array: np.ndarray) -> str:
-    return NAMES.get(array.dtype, "BYTES")
 
 
 def _text(item: Any) -> str:

@@ -23,7 +23,10 @@ class BoosterModel(Model):
         self._named = self._columns != tuple(f"Column_{at}" for at in range(len(self._columns)))
         width = len(self._columns)
         fields = tuple(Field(name, "FP64", (-1, 1)) for name in self._columns)
-        self.signature = Signature("lightgbm", fields if self._named else (Field("input", "FP64", (-1, width)),))
+        classes = booster.num_model_per_iteration()
+        output = Field("predict", "FP64", (-1, classes) if classes > 1 else (-1,))
+        inputs = fields if self._named else (Field("input", "FP64", (-1, width)),)
+        self.signature = Signature("lightgbm", inputs, (output,))
 
     def predict(self, inputs: Inputs) -> Any:
         return self._booster.predict(self.rows(inputs))

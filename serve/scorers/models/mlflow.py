@@ -16,9 +16,9 @@ from serve.scorers.base import InputError, LoadError
 from serve.scorers.gaps import warn_of_flavor, warn_of_pins
 from serve.scorers.inputs import Inputs
 from serve.scorers.models import lightgbm, onnx, sklearn, torch, xgboost
-from serve.scorers.models.base import Loading, Model, Signature
+from serve.scorers.models.base import Field, Loading, Model, Signature
 from serve.scorers.models.pickles import guarded
-from serve.scorers.models.signature import Schema, read_schema
+from serve.scorers.models.signature import Schema, read_outputs, read_schema
 
 BAD = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST")  # MLflow's codes for what a caller did wrong
 Conf = Mapping[str, Any]
@@ -34,7 +34,7 @@ def load(loading: Loading) -> Model:
             inner = read(replace(loading, path=file), {**(python if isinstance(python, dict) else {}), **conf})
             if inner is not None:
                 warn_of_flavor(name, conf)
-                return SignedModel(inner, read_schema(told))
+                return SignedModel(inner, read_schema(told), read_outputs(told))
     return PyfuncModel(loading)
 
 
@@ -104,11 +104,11 @@ NATIVE: Mapping[str, tuple[str, Callable[[Loading, Conf], Model | None]]] = {
 class SignedModel(Model):
     """A model that gets what its signature says."""
 
-    def __init__(self, inner: Model, schema: Schema) -> None:
+    def __init__(self, inner: Model, schema: Schema, outputs: tuple[Field, ...] = ()) -> None:
         self._inner, self._schema = inner, schema
         known = tuple(one.field for one in schema.columns)
         told = inner.signature
-        self.signature = Signature(told.platform, known, told.outputs) if known else told
+        self.signature = Signature(told.platform, known or told.inputs, told.outputs or outputs)
 
     def predict(self, inputs: Inputs) -> Any:
         return self._inner.predict(self._schema.apply(inputs))
@@ -154,8 +154,9 @@ class PyfuncModel(Model):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             self._model = guarded(lambda: pyfunc.load_model(str(loading.path)), loading.path)
-        self._schema = read_schema(_told(loading.path))
-        self.signature = Signature("mlflow", tuple(one.field for one in self._schema.columns))
+        told = _told(loading.path)
+        self._schema = read_schema(told)
+        self.signature = Signature("mlflow", tuple(one.field for one in self._schema.columns), read_outputs(told))
 
     def predict(self, inputs: Inputs) -> Any:
         from mlflow.exceptions import MlflowException

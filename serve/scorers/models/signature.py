@@ -105,6 +105,16 @@ def read_schema(told: Mapping[str, Any]) -> Schema:
     return Schema(known if all(one.type in KNOWN for one in known) else (), words)
 
 
+def read_outputs(told: Mapping[str, Any]) -> tuple[Field, ...]:
+    """What a parsed ``MLmodel`` says that the model gives, if it does; what has no name is called as in the answers."""
+    try:
+        columns = [_column(one) for one in json.loads((told.get("signature") or {}).get("outputs") or "[]")]
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return ()  # nothing is done by it
+    unnamed = len(columns) == 1 and not columns[0].name
+    return tuple(Field("predict" if unnamed else one.name, one.field.datatype, one.shape or (-1,)) for one in columns)
+
+
 def _column(one: Mapping[str, Any]) -> Column:
     name = one.get("name")
     text = "" if name is None else str(name)

@@ -12,6 +12,7 @@ from serve.scorers.base import InputError, LoadError
 from serve.scorers.inputs import Inputs
 from serve.scorers.models.base import Field, Loading, Model, Signature, as_rows
 from serve.scorers.models.pickles import read_pickle
+from serve.scorers.models.sklearn_outputs import outputs_of
 from serve.scorers.models.skops import read_skops
 
 OUTPUTS = ("predict", "predict_proba", "predict_log_proba", "decision_function", "transform")
@@ -38,7 +39,8 @@ class SklearnModel(Model):
         self._width = int(getattr(estimator, "n_features_in_", 0) or len(self._columns))
         self._wants_names = not _all_plain(estimator, DEPTH)
         fields = tuple(Field(name, "FP64", (-1, 1)) for name in self._columns)
-        self.signature = Signature("sklearn", fields or (Field("input", "FP64", (-1, self._width or -1)),))
+        outputs = outputs_of(estimator, tuple(dict.fromkeys((usual, *OUTPUTS))))
+        self.signature = Signature("sklearn", fields or (Field("input", "FP64", (-1, self._width or -1)),), outputs)
 
     def predict(self, inputs: Inputs) -> Any:
         data = self._data(inputs)
