@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 
 from serve.gateway.accesslog import AccessLog
+from serve.gateway.bounds import check_head, check_pace
 from serve.gateway.capture import MAX_PAYLOAD, Captured
 from serve.gateway.figures import Figures
 from serve.gateway.forward import Answered, Ask, Forward, Send
@@ -89,6 +90,7 @@ class Exchange:
             self._note()
 
     async def _answer(self) -> None:
+        check_head(self.scope)
         if self.endpoint:
             route = self._enter()
             body, more = await self._body()
@@ -134,6 +136,8 @@ class Exchange:
         while more and self.received <= BUFFERED:
             data, more = await self._piece()
             parts.append(data)
+            if more:
+                check_pace(self.received, time.perf_counter() - self.begun)
         return b"".join(parts), self._rest() if more else None
 
     def _rest(self) -> Callable[[], Any]:
@@ -171,7 +175,7 @@ class Exchange:
         body = body_of(refusal, error_style(self.target.path))
         headers: Headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
         headers += [(REQUEST_ID, self.id), *refusal.headers.items()]
-        if self.unread or refusal.status == 413:
+        if self.unread or refusal.status in (413, 431):
             headers.append((b"connection", b"close"))
         if self.deployment:
             headers.append((DEPLOYMENT, self.deployment.encode("latin-1", "replace")))
