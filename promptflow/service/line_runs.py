@@ -81,7 +81,7 @@ def line_runs(store: TraceStore, traces: Sequence[TraceSummary]) -> list[LineRun
     """Traces as line runs, with their evaluations."""
     if not traces:
         return []
-    evaluated = _evaluated(store, min(trace.start_ns for trace in traces))
+    evaluated = _evaluated(store, traces)
     return [line_run(trace, evaluated) for trace in traces]
 
 
@@ -128,10 +128,10 @@ def _of(trace: TraceSummary, evaluated: Evaluated) -> Sequence[TraceSummary]:
     return [*by_line, *by_run]
 
 
-def _evaluated(store: TraceStore, start_ns: int) -> Evaluated:
+def _evaluated(store: TraceStore, traces: Sequence[TraceSummary]) -> Evaluated:
     """Evaluations by the line run that they name, or by its run and its number in it."""
     found: dict[Any, list[TraceSummary]] = {}
-    for trace in store.evaluations(start_ns):
+    for trace in store.evaluations(traces):
         attributes = trace.root.attributes
         key: Any = attributes.get(_LINE)
         if key is None and trace.root.line_number is not None:

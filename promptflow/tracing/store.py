@@ -9,13 +9,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, Text, and_, delete, func, select, type_coerce
+from sqlalchemy import ColumnElement, Select, Text, and_, delete, func, or_, select, type_coerce
 
 from promptflow.exceptions import StoreError
 from promptflow.tracing import otlp, spool
 from promptflow.tracing.payload import loads
 from promptflow.tracing.records import SpanRecord, TraceSummary, as_row, record, summary, table_row
-from promptflow.workspace import Workspace
+from promptflow.workspace import Workspace, jsontext
 from promptflow.workspace.tables import spans as table
 
 Row = dict[str, Any]
@@ -25,6 +25,7 @@ Starts = list[tuple[str, int]]
 
 CLAIMED = ".claimed"
 _BATCH = 1000
+_FEW = 20
 _COLUMNS = tuple(column.name for column in table.columns)
 
 
@@ -62,13 +63,20 @@ class TraceStore:
         )
         return self._summaries(chosen)
 
-    def evaluations(self, started_after_ns: int = 0) -> Summaries:
-        """Traces whose first span says what it refers to (``referenced.line_run_id``, ``referenced.batch_run_id``),
-        oldest first."""
+    def evaluations(self, of: Sequence[TraceSummary]) -> Summaries:
+        """Traces that began after those, and whose first span says that it refers to one (``referenced.line_run_id``,
+        or ``referenced.batch_run_id`` and a line number), oldest first. There may be some that refer to others."""
         self.ingest()
-        refers = type_coerce(table.c.attributes, Text).contains('"referenced.', autoescape=True)
-        fits = and_(table.c.parent_id == "", table.c.start_ns >= started_after_ns, refers)
-        return self._summaries(select(table.c.trace_id).where(fits).order_by(table.c.start_ns, table.c.trace_id))
+        text = type_coerce(table.c.attributes, Text)
+        fits = [table.c.parent_id == "", table.c.start_ns >= min((one.start_ns for one in of), default=0)]
+        fits.append(text.contains('"referenced.', autoescape=True))
+        if len(of) <= _FEW:
+            names = {f'{one.trace_id}"' for one in of}  # with 0x before it, or without
+            names |= {jsontext.dumps(one.root.line_run_id) for one in of if one.root.line_run_id}
+            numbers = {one.root.line_number for one in of} - {None}
+            named = [text.contains(name, autoescape=True) for name in sorted(names)]
+            fits.append(or_(table.c.line_number.in_(numbers), *named))
+        return self._summaries(select(table.c.trace_id).where(*fits).order_by(table.c.start_ns, table.c.trace_id))
 
     def collections(self, limit: int) -> Starts:
         """The collections and when their newest trace began, in nanoseconds; newest first."""

@@ -68,13 +68,21 @@ def test_filters_and_order(store: TraceStore) -> None:
 
 
 def test_what_evaluates_others_says_so(store: TraceStore) -> None:
-    asked, other = one(collection="asked", line_run_id="l"), one(collection="asked")
-    with run_context(collection="grades", **{"referenced.line_run_id": "l"}), span("grade", "Flow") as grade:
-        with span("child"):
-            pass
-    (found,) = store.evaluations()
-    assert (found.trace_id, found.spans) == (grade.trace_id, 2)
-    assert store.evaluations(found.start_ns + 1) == []
+    asked, other = one(collection="asked", line_run_id="l"), one(collection="asked", run="r", line_number=7)
+    grades = []
+    for number, refers in ((1, {"line_run_id": "l"}), (7, {"batch_run_id": "r"}), (8, {"batch_run_id": "r"})):
+        named = {f"referenced.{key}": value for key, value in refers.items()}
+        with run_context(collection="grades", line_number=number, **named), span("grade", "Flow") as grade:  # type: ignore[arg-type]
+            with span("child"):
+                pass
+        grades.append(grade.trace_id)
+    every = store.list()
+    by_line, by_run = (next(t for t in every if t.trace_id == one) for one in (asked, other))
+    assert [t.trace_id for t in store.evaluations([by_line])] == grades[:1]
+    assert [t.trace_id for t in store.evaluations([by_run])] == grades[1:2]
+    assert [t.trace_id for t in store.evaluations([by_line, by_run] * 20)] == grades
+    assert [t.spans for t in store.evaluations([by_line])] == [2]
+    assert store.evaluations([]) == []
     assert [name for name, _ in store.collections(5)] == ["grades", "asked"]
     assert [name for name, _ in store.collections(1)] == ["grades"]
     assert {t.trace_id for t in store.list(trace_ids=[asked, other, "none"])} == {asked, other}
