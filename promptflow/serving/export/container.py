@@ -44,7 +44,9 @@ def dockerfile(recipe: Recipe) -> str:
     find = " --find-links wheels" if recipe.has_wheels else ""
     setup = f"RUN sh flow/{recipe.setup}\n" if recipe.setup else ""
     folders = "".join(f"COPY {name}/ {name}/\n{setup if name == 'flow' else ''}" for name in recipe.folders)
-    check = f"import urllib.request as u; u.urlopen('http://127.0.0.1:{PORT}{recipe.health}', timeout=4)"
+    # wherever it was told to listen, and not by the proxy that it may be behind
+    where = f"'http://127.0.0.1:' + os.environ['PF_SERVING_PORT'] + '{recipe.health}'"
+    check = f"import os, urllib.request as u; u.build_opener(u.ProxyHandler({{}})).open({where}, timeout=4)"
     apt = f"apt-get install -y --no-install-recommends {' '.join(recipe.system)}"
     system = f"RUN apt-get update && {apt} && rm -rf /var/lib/apt/lists/*\n" if recipe.system else ""
     return (

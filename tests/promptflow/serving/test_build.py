@@ -118,6 +118,16 @@ def test_a_flow_whose_files_hold_a_secret_is_not_built(flow, tmp_path, capsys):
     assert [p.name for p in tmp_path.iterdir() if "out" in p.name] == []
 
 
+def health_check(folder: Path, port: str) -> int:
+    """The exit code of what the Dockerfile says, run here."""
+    command = re.search(r"HEALTHCHECK .*\\\n\s+CMD (\[.*\])", (folder / "Dockerfile").read_text())
+    assert command is not None
+    python, *words = json.loads(command[1])
+    assert python == "python"
+    environ = {"PF_SERVING_PORT": port, "http_proxy": "http://127.0.0.1:9"}
+    return subprocess.run([sys.executable, *words], env=environ, stderr=subprocess.DEVNULL, timeout=20).returncode
+
+
 @pytest.mark.parametrize("start, workers", [("python -m", "1"), ("start.sh", "2")])
 def test_a_build_starts_without_a_container(flow, tmp_path, start, workers):
     assert build(flow, tmp_path / "out", "--variant", "${a.loud}") == 0
@@ -134,10 +144,12 @@ def test_a_build_starts_without_a_container(flow, tmp_path, start, workers):
         url = process.stderr.readline().strip()
         answer = httpx.post(f"{url}/score", json={"x": "s"}, timeout=20)
         assert answer.json() == {"o": "<s>! given http://127.0.0.1:9/v1 http://here"}
+        assert health_check(tmp_path / "out", url.rpartition(":")[2]) == 0
     finally:
         process.terminate()
         process.communicate(timeout=20)
     assert process.returncode == 0
+    assert health_check(tmp_path / "out", url.rpartition(":")[2]) != 0
 
 
 def test_a_build_without_its_secrets_says_which_one_is_missing(flow, tmp_path):

@@ -330,7 +330,7 @@ def test_the_image_is_made_without_root_and_of_what_is_there(project: Path, home
     deploy(project, home)
     assert export(tmp_path / "out") == 0
     docker = (tmp_path / "out" / "Dockerfile").read_text()
-    assert re.search(r"^USER 10001$", docker, re.M) and "http://127.0.0.1:8080/'" in docker
+    assert re.search(r"^USER 10001$", docker, re.M) and "os.environ['PF_SERVING_PORT'] + '/'" in docker
     for line in re.findall(r"^COPY (.+) \S+$", docker, re.M):
         for name in line.split():
             assert (tmp_path / "out" / name).exists(), name
