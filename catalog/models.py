@@ -56,7 +56,7 @@ def find_model(name: str, workspace: Workspace) -> ModelRef:
     if not name.strip():
         raise ModelNotFoundError("The name of the model is empty.", hint="pf model list, pf catalog list")
     if name.startswith(BUILTIN):
-        return _builtin(name)
+        return builtin(name)
     if name.startswith(_PATHS):
         found = _path(name)
         if found is not None:
@@ -73,7 +73,8 @@ def find_model(name: str, workspace: Workspace) -> ModelRef:
     raise _not_found(name, workspace)
 
 
-def _builtin(name: str) -> ModelRef:
+def builtin(name: str) -> ModelRef:
+    """``builtin/NAME``. ModelNotFoundError."""
     # They come with the package of engines, which is above this one: by name only.
     spec = importlib.util.find_spec("serve")
     places = list(spec.submodule_search_locations or ()) if spec is not None else []

@@ -11,7 +11,7 @@ from catalog.models import find_model
 from catalog.registry import Registry
 from promptflow.exceptions import UserErrorException
 from promptflow.workspace import Workspace
-from serve.engines import WORDS, builtin_models
+from serve.engines import builtin_models
 from serve.engines.kinds import may_run
 
 
@@ -26,7 +26,7 @@ class Known:
 def known_models(workspace: Workspace) -> list[Known]:
     """What is built in, registered and pulled, in this order. What no engine runs is left out, and adapters whose model
     is not here."""
-    found = [Known(name) for name in (*builtin_models(), WORDS)]
+    found = [Known(name) for name in builtin_models()]
     seen = {one.name for one in found}
     for name, files in _held(workspace):
         if name in seen:

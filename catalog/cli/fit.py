@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from typing import Any
 
-from catalog.cli.registered import registered
+from catalog.cli.registered import builtin_folder, registered
 from catalog.facts import Facts, facts_of, facts_of_folder
 from catalog.fit import DTYPES, Fit, predict
 from catalog.hub import Hub
@@ -86,7 +86,9 @@ def _looked(
 
 
 def registered_facts(name: str) -> Facts | None:
-    """Of a model in the registry, if ``name`` is the name of one and not a path."""
+    """Of a model that is built in or in the registry, if ``name`` is the name of one and not a path."""
+    if (folder := builtin_folder(name)) is not None:
+        return replace(facts_of_folder(folder), name=name)
     if (found := registered(name)) is None:
         return None
     asset, folder = found

@@ -10,7 +10,7 @@ from typing import Any
 from catalog.assets import Asset
 from catalog.cards import README, Card, card_of, card_of_path, card_of_pulled
 from catalog.cli.arguments import add_endpoint
-from catalog.cli.registered import registered
+from catalog.cli.registered import builtin_folder, registered
 from catalog.consents import Consents
 from catalog.hub import Hub
 from catalog.huberrors import HubError, HubGatedError
@@ -26,7 +26,7 @@ _ADAPTERS = 5
 
 
 def show(args: Namespace, out: Output) -> None:
-    path = Path(args.id).expanduser()
+    path = builtin_folder(args.id) or Path(args.id).expanduser()
     found = registered(args.id)
     if path.exists() or found:
         if args.card or args.files:

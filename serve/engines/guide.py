@@ -7,6 +7,7 @@ request, a mask over the vocabulary per token.
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -20,6 +21,7 @@ np = need("numpy", extra="cpu")
 
 KEPT = 64  # compiled grammars kept per model
 BLANK = r"( |\n {0,24})?"  # between the tokens of JSON: nothing, a space, or a new line and its indentation
+_OF_A_SCHEMA = re.compile(r"failed to compile JSON schema: (.+)")
 
 
 class Guide:
@@ -86,7 +88,9 @@ class Guides:
             self._trie = self._make_trie(library)
         matcher = library.LLMatcher(self._trie, grammar, log_level=0)
         if matcher.is_error():
-            raise ValidationException(f"The JSON schema cannot be followed: {short(matcher.get_error())}")
+            told = matcher.get_error()
+            inner = _OF_A_SCHEMA.search(told)  # of one inside a grammar that is ours
+            raise ValidationException(f"The JSON schema cannot be followed: {short(inner[1] if inner else told)}")
         return matcher
 
     def _make_trie(self, library: Any) -> Any:

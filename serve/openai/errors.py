@@ -51,7 +51,10 @@ def described(error: BaseException) -> tuple[int, dict[str, Any], dict[str, str]
 
 def first_fault(error: ValidationError) -> tuple[str, str | None]:
     """What is wrong with a body, in one sentence, and the field it is about, as ``messages.0.role``."""
-    fault = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    faults = error.errors(include_url=False, include_context=False, include_input=False)
+    same = [fault for fault in faults if fault["loc"][:1] == faults[0]["loc"][:1]]
+    # Of a union each member has its fault: the one that is of the right type says what is wrong.
+    fault = next((fault for fault in same if not fault["type"].endswith("_type")), faults[0])
     # A union names its members in the path: "stop.list[str]" is the field "stop".
     where = ".".join(part for part in map(str, fault["loc"]) if part.isidentifier() or part.isdigit())
     where = where.removesuffix(".str").removesuffix(".int")

@@ -178,6 +178,15 @@ def test_a_model_is_loaded_and_what_it_took_is_kept(
     assert load["engine"] == "onnx" and load["peak"] > 1 << 20 and load["when"]
 
 
+def test_a_built_in_model_asks_no_hub(server: HubServer, capsys: pytest.CaptureFixture[str]) -> None:
+    (told,) = fit(capsys, "fit", "builtin/intent-mini")
+    assert told["model"] == "builtin/intent-mini" and told["fits"] is True and told["best"]["engine"] == "onnx"
+    assert fit(capsys, "show", "builtin/intent-mini")["licence"]
+    assert main(["catalog", "fit", "builtin/none"]) == 1 and main(["catalog", "fit", "builtin/../words"]) == 1
+    assert "builtin/intent-mini does" in capsys.readouterr().err
+    assert not server.asked
+
+
 def test_only_what_is_here_can_be_measured(server: HubServer, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["catalog", "fit", "acme/tiny", "--measure", "-o", "json"]) == 1
     assert "pf catalog pull acme/tiny" in capsys.readouterr().err

@@ -51,5 +51,6 @@ def test_all_that_is_here_and_runs(home: Path, tmp_path: Path, monkeypatch: pyte
     assert [one for one in known if not one.name.startswith("builtin/")] == [
         Known("formal", "shop"), Known("shop"), Known("org/lora", "org/whole"), Known("org/whole")
     ]  # fmt: skip
+    assert len({one.name for one in known}) == len(known)
     offers = Offers(Workspace.open)
     assert all(offers.among_known(one.name) for one in known)

@@ -123,6 +123,9 @@ def test_a_schema_that_leads_nowhere_is_told_in_a_line(llama: Engine) -> None:
 def test_a_schema_that_is_none_is_refused(llama: Engine) -> None:
     with pytest.raises(ValidationException, match="cannot be followed"):
         ask(llama, plain("x", json_schema={"type": "strange"}))
+    tool = {"type": "function", "function": {"name": "look", "parameters": {"type": "strange"}}}
+    with pytest.raises(ValidationException, match=r"cannot be followed: Invalid type: strange$"):
+        ask(llama, Request([{"role": "user", "content": "x"}], tools=[tool], tool_choice="required"))
 
 
 @pytest.mark.parametrize("choice", ["required", "weather"])

@@ -202,6 +202,11 @@ def test_wrong_types_are_named(client: Any, change: dict[str, Any], param: str |
     assert (refused.value.type, refused.value.param) == ("invalid_request_error", param)
 
 
+def test_a_list_that_is_too_long_is_not_told_to_be_a_text(client: Any) -> None:
+    with pytest.raises(openai.BadRequestError, match="stop: List should have at most 16 items"):
+        client.chat.completions.create(model="fake/echo", messages=ASK, stop=["a"] * 50)
+
+
 REFUSED = {
     "a prompt beyond the context": {"messages": [{"role": "user", "content": "word " * 5000}]},
     "a schema that is none": {
