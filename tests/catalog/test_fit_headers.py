@@ -64,7 +64,11 @@ def test_many_long_headers_stay_within_the_budget_and_exact() -> None:
     asked: list[int] = []
     weights = read_weights(sizes, reader(files, asked))
     # What cannot be read whole is not begun: 1 MB is for heads of requests and the list of files, too.
-    assert sum(asked) + 1000 * len(asked) <= 100_000 and (weights.stored, weights.exact, weights.numbers) == (stored, True, {})
+    assert sum(asked) + 1000 * len(asked) <= 100_000 and (weights.stored, weights.exact, weights.numbers) == (
+        stored,
+        True,
+        {},
+    )
     told = read_weights(sizes, reader(files), dtypes={"BF16": stored // 2})
     assert told.numbers == {"BF16": stored // 2}
     lied = read_weights(sizes, reader(files), dtypes={"BF16": 12})
