@@ -26,8 +26,6 @@ def log_metric(key: str, value: float, variant_id: str | None = None) -> None:
 log_flow_metric = log_metric  # an older name of it
 
 
-log_flow_metric = log_metric  # the older name
-
 
 @contextmanager
 def collect_metrics() -> Iterator[dict[str, Any]]:
