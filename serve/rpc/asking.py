@@ -98,14 +98,19 @@ async def ask(
     if version:
         _pin(headers, version.encode())
     heard = Heard()
+    path = f"/v2/models/{quote(name, safe='')}{verb}"
     scope = {
+        "type": "http",
+        "http_version": "2",
         "method": "GET" if parts is None else "POST",
+        "path": path,
+        "raw_path": path.encode(),
         "query_string": b"",
         "headers": headers,
         "client": _client(context.peer()),
         CONNECTION: heard,
     }
-    target = Target(name, f"/v2/models/{quote(name, safe='')}{verb}".encode())
+    target = Target(name, path.encode())
     work = asyncio.create_task(gateway.answer(target, scope, _once(head + rest), heard.send))
     try:
         await asyncio.shield(work)

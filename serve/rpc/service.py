@@ -13,14 +13,17 @@ from serve.rpc.asking import Heard, ask, headers_of
 from serve.rpc.messages import SERVICE, message
 from serve.rpc.translate import ModelInferResponse, body_of, metadata_of, response_of
 
-STATUS = {
-    400: grpc.StatusCode.INVALID_ARGUMENT, 401: grpc.StatusCode.UNAUTHENTICATED,
-    403: grpc.StatusCode.PERMISSION_DENIED, 404: grpc.StatusCode.NOT_FOUND, 405: grpc.StatusCode.UNIMPLEMENTED,
-    408: grpc.StatusCode.DEADLINE_EXCEEDED, 413: grpc.StatusCode.RESOURCE_EXHAUSTED,
-    415: grpc.StatusCode.INVALID_ARGUMENT, 422: grpc.StatusCode.INVALID_ARGUMENT,
-    429: grpc.StatusCode.RESOURCE_EXHAUSTED, 501: grpc.StatusCode.UNIMPLEMENTED, 502: grpc.StatusCode.UNAVAILABLE,
-    503: grpc.StatusCode.UNAVAILABLE, 504: grpc.StatusCode.DEADLINE_EXCEEDED,
-}  # fmt: skip
+_CODES = {
+    grpc.StatusCode.INVALID_ARGUMENT: (400, 415, 422),
+    grpc.StatusCode.UNAUTHENTICATED: (401,),
+    grpc.StatusCode.PERMISSION_DENIED: (403,),
+    grpc.StatusCode.NOT_FOUND: (404,),
+    grpc.StatusCode.DEADLINE_EXCEEDED: (408, 504),
+    grpc.StatusCode.RESOURCE_EXHAUSTED: (413, 429, 431),
+    grpc.StatusCode.UNIMPLEMENTED: (405, 501),
+    grpc.StatusCode.UNAVAILABLE: (502, 503),
+}
+STATUS = {status: code for code, statuses in _CODES.items() for status in statuses}  # any other is INTERNAL
 LONGEST = 1000  # characters of an error: it goes into a trailer, for which clients have limits
 NOT_READY = 503
 
@@ -30,8 +33,8 @@ ModelStreamInferResponse = message("ModelStreamInferResponse")
 
 
 class Service:
-    """What gRPC calls a generic handler. A message is read from callers only who show a key of some endpoint; the endpoint that it names then looks at the
-    key as it does at any."""
+    """What gRPC calls a generic handler. A message is read from callers only who show a key of some endpoint; the
+    endpoint that it names then looks at the key as it does at any."""
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway

@@ -244,6 +244,7 @@ def test_a_model_that_nobody_has_is_not_found(name: str) -> None:
         assert (await client.refused("ModelInfer", asked(model_name=name)))[0] == "NOT_FOUND"
         assert (await client.refused("ModelReady", message("ModelReadyRequest")(name=name)))[0] == "NOT_FOUND"
         assert (await client.refused("ModelInfer", asked(model_name="")))[0] == "INVALID_ARGUMENT"
+        assert (await client.refused("ModelInfer", asked(model_name="x" * 70_000)))[0] == "RESOURCE_EXHAUSTED"
 
     play(scene)
 
