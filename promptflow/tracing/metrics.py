@@ -26,7 +26,6 @@ def log_metric(key: str, value: float, variant_id: str | None = None) -> None:
 log_flow_metric = log_metric  # an older name of it
 
 
-
 @contextmanager
 def collect_metrics() -> Iterator[dict[str, Any]]:
     """The metrics logged inside the block, in this context and in threads that carry it."""
