@@ -1,10 +1,11 @@
 """Requests during blue/green flips, while instances are killed at random: how many are answered with anything but 2xx.
 
-    python -m benchmarks.gateway_flips [--requests N] [--flips N] [--seconds-between-kills S]
+    python -m benchmarks.gateway_flips [--requests N] [--flips N] [--seconds-between-kills S] [--load SHARE]
 
 A whole server in a workspace of its own, two deployments of a score.py with two instances each. Flips come from a
 process of their own: in turn a change of the store's record and a word to the server, as `pf endpoint update --traffic`
 does it, and a call of the REST API. At the end, a split of 90 to 10 is looked at request by request.
+Requests come at half the rate that the machine can answer; with ``--load 1``, as fast as they are answered.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import http.client
+import itertools
 import json
 import multiprocessing
 import os
@@ -36,6 +38,7 @@ from serve.endpoints.store import EndpointStore
 from serve.supervisor.beacon import find
 
 AT_ONCE = 16
+HALF = 0.5  # of the rate at which requests can be answered
 CHANGING = -1  # in place of the number of the deployment that has all traffic
 SPLIT = {"blue": 90, "green": 10}
 IN_TURN = 1000  # requests one after the other, of which each prefix is looked at
@@ -88,6 +91,8 @@ class Play:
         self.split_error = 0.0  # requests, at the worst prefix
         self.colour = Spawn.Value("i", CHANGING)
         self.done = False
+        self.rate = 0.0  # of requests per second; 0: as fast as they are answered
+        self.begun = 0.0
 
     @property
     def bad(self) -> int:
@@ -104,8 +109,10 @@ class Play:
             self.statuses[type(error).__name__] += 1
             return ""
 
-    async def ask(self, left: Any) -> None:
-        for _ in left:
+    async def ask(self, left: Iterator[int]) -> None:
+        for number in left:
+            due = self.begun + number / self.rate if self.rate else 0.0
+            await asyncio.sleep(max(0.0, due - time.perf_counter()))
             expected = self.colour.value
             found = await self.one()
             if found and expected != CHANGING and expected == self.colour.value and found != NAMES[expected]:
@@ -140,37 +147,38 @@ class Play:
             off = max(abs(had[name] - number * share / 100) for name, share in SPLIT.items())
             self.split_error = max(self.split_error, off)
 
-    def _rest(self, left: Iterator[int], flips: int) -> Iterator[int]:
-        """All requests, and as many more as there are until the last flip."""
-        yield from left
-        while len(self.effect) < flips:
-            yield 0
+    def _numbers(self, requests: int, flips: int) -> Iterator[int]:
+        """Of all requests, and of as many more as there are until the last flip."""
+        for number in itertools.count():
+            if number >= requests and len(self.effect) >= flips:
+                return
+            yield number
 
-    async def run(self, requests: int, flips: int, between_kills: float) -> None:
-        begun = time.perf_counter()
-        probe = iter(range(requests // 20))
-        await asyncio.gather(*(self.ask(probe) for _ in range(AT_ONCE)))
-        rest = requests - requests // 20
-        seconds = (time.perf_counter() - begun) * rest / (requests // 20)
+    async def run(self, requests: int, flips: int, between_kills: float, load: float) -> None:
+        begun, first = time.perf_counter(), requests // 20
+        await self._ask_all(iter(range(first)))
+        most = first / (time.perf_counter() - begun)
+        self.rate, self.begun = (most * load if load < 1 else 0.0), time.perf_counter()
+        pause = max(0.02, (requests - first) / (self.rate or most) / flips)
         killing = asyncio.create_task(self.kill(between_kills))
-        left = iter(range(rest))
-        await asyncio.gather(
-            self.flips(flips, max(0.02, seconds / flips)), *(self.ask(self._rest(left, flips)) for _ in range(AT_ONCE))
-        )
+        await asyncio.gather(self.flips(flips, pause), self._ask_all(self._numbers(requests - first, flips)))
         await self.split()
         self.done = True
         await killing
 
+    async def _ask_all(self, numbers: Iterator[int]) -> None:
+        await asyncio.gather(*(self.ask(numbers) for _ in range(AT_ONCE)))
 
-def play(requests: int, flips: int, between_kills: float, instances: int) -> Play:
+
+def play(requests: int, flips: int, between_kills: float, instances: int, load: float = HALF) -> Play:
     """All of it, with a server of its own."""
     with tempfile.TemporaryDirectory(prefix="flips-") as name:
         with running(Path(name), instances, {NAMES[0]: 100}) as server:
-            return asyncio.run(_played(server, requests, flips, between_kills))
+            return asyncio.run(_played(server, requests, flips, between_kills, load))
 
 
-def main(requests: int, flips: int, between_kills: float, instances: int) -> int:
-    played = play(requests, flips, between_kills, instances)
+def main(requests: int, flips: int, between_kills: float, instances: int, load: float) -> int:
+    played = play(requests, flips, between_kills, instances, load)
     effect = sorted(played.effect)
     middle, worst = effect[len(effect) // 2] * 1e3, effect[-1] * 1e3
     print(f"{'requests':28}{sum(played.statuses.values()):>10}")
@@ -213,5 +221,6 @@ if __name__ == "__main__":
     parser.add_argument("--flips", type=int, default=100)
     parser.add_argument("--seconds-between-kills", type=float, default=0.5)
     parser.add_argument("--instances", type=int, default=2)
+    parser.add_argument("--load", type=float, default=HALF, metavar="SHARE")
     given = parser.parse_args()
-    sys.exit(main(given.requests, given.flips, given.seconds_between_kills, given.instances))
+    sys.exit(main(given.requests, given.flips, given.seconds_between_kills, given.instances, given.load))
