@@ -104,6 +104,8 @@ class Forward:
         if self.answered.started:
             raise lost
         instance.hang_up()
+        if lost.sent:
+            instance.doubt()  # one that is ending takes connections for a moment yet, and loses them all
         self.answered.retries += 1
         self._sent += lost.sent
         if (lost.sent and self.ask.more is not None) or self._sent >= ATTEMPTS:

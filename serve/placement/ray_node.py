@@ -116,7 +116,7 @@ class NodeInstance:
         assert self._process is not None and self._root is not None
         process, announced = self._process, self._root / "port"
         if self._limit and process.poll() is None and memory.used(process.pid) > self._limit:
-            self._why = f"used more than its limit of {self._limit} bytes of memory"
+            self._why = f"used more than its limit of {self._limit / 1e6:,.0f} MB of memory"
             _signal(process.pid, signal.SIGKILL)
             process.wait()
         known: dict[str, Any] = {}

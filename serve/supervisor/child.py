@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import os
 import signal
 import time
@@ -25,6 +26,7 @@ from serve.gateway.wire import Address, Connection, LostError, connect
 from serve.placement.place import LOST
 from serve.supervisor.decide import Phase
 from serve.supervisor.places import open_log
+from serve.supervisor.probing import Count
 
 LIVE, READY = b"/", b"/ready"  # what an instance is asked to tell how it is
 FAST_POLL = 0.03  # seconds between looks at one that is being started
@@ -34,6 +36,7 @@ GRACE_SECONDS = 10.0  # from SIGTERM to SIGKILL
 MOST_NOTES = 16 * 1024  # bytes of what an instance says when it is ready
 HUNG_TIMEOUTS = 10  # requests in a row that only ever timed out, and then it is taken for hung
 
+logger = logging.getLogger(__name__)
 
 _MAKERS = ThreadPoolExecutor(4, thread_name_prefix="environment")  # pip takes minutes: it is not to hold others up
 
@@ -64,8 +67,9 @@ class Child:
         self.slot, self.generation, self.launch, self.news, self.lifeline = slot, generation, launch, news, lifeline
         self.instance = Instance(str(slot), str(launch.socket))
         self.instance.doubt = self._doubt
+        self.spec = launch.spec  # whose probes count: another revision may have others, and need no other process
         self.phase = Phase.STARTING
-        self.started = time.monotonic()
+        self.created = self.started = time.monotonic()
         self.was_ready = False
         self.ready_after = self.ready_at = 0.0
         self.exit_code: int | None = None
@@ -123,6 +127,9 @@ class Child:
             self.fault = f"could not be started: {error.strerror}"
         except PromptflowException as error:
             self.fault = f"could not be started: {str(error).rstrip('.')}"
+        except Exception as error:
+            logger.exception("instance %d could not be started", self.slot)
+            self.fault = f"could not be started: {type(error).__name__}: {error}"
         finally:
             self.instance.close()
             if process is not None:
@@ -193,9 +200,9 @@ class Child:
                 await asyncio.sleep(FAST_POLL)
 
     async def _become_ready(self) -> bool:
-        probe = self.launch.spec.readiness
-        limit = probe.initial_delay + probe.period * probe.failure
         while self.phase is Phase.STARTING:
+            probe = self.spec.readiness
+            limit = probe.initial_delay + probe.period * probe.failure
             if self._listens() and await self._answers(READY, probe):
                 self._set_ready(True)
                 return True
@@ -214,26 +221,28 @@ class Child:
         return True
 
     async def _stay_well(self) -> None:
-        spec = self.launch.spec
-        alive = _Count(LIVE, spec.liveness)
-        ready = _Count(READY, spec.readiness)
+        spec = None
         while not self.draining:
+            if spec is not self.spec:
+                spec, now = self.spec, time.monotonic()
+                alive = Count(LIVE, spec.liveness, self.started, now)
+                ready = Count(READY, spec.readiness, self.started, now)
             await self._pause(min(LOOK_SECONDS, min(alive.due, ready.due) - time.monotonic()))
             if self.draining:
                 return
             if self.instance.timeouts >= HUNG_TIMEOUTS:
                 return self.give_up(f"answered none of {HUNG_TIMEOUTS} requests in time")
             now = time.monotonic()
-            if alive.due <= now and alive.told(await self._answers(alive.path, alive.probe)) is False:
+            if alive.due <= now and alive.told(await self._answers(alive.path, alive.probe), now) is False:
                 self.fault = f"failed {spec.liveness.failure} liveness probes"
                 return
             if self._doubted.is_set() or ready.due <= now:
-                doubted = self._doubted.is_set()
                 self._doubted.clear()
-                well = await self._answers(ready.path, ready.probe)
-                verdict = ready.told(well)
-                if verdict is not None or (doubted and well):
+                well = ready.told(await self._answers(ready.path, ready.probe), now)
+                if well is not None:
                     self._set_ready(well)
+                if self.phase is Phase.UNREADY:
+                    ready.hurry(LOOK_SECONDS, now)
 
     async def _pause(self, seconds: float) -> None:
         if seconds > 0:
@@ -286,28 +295,6 @@ async def _notes(connection: Connection) -> tuple[str, ...]:
     return tuple(told[:MOST_NOTES].decode("utf-8", "replace").splitlines()[1:])
 
 
-class _Count:
-    """Of one probe: how often in a row it went well or not, and when it is due again."""
-
-    def __init__(self, path: bytes, probe: Probe) -> None:
-        self.path, self.probe = path, probe
-        self.due = time.monotonic() + probe.period
-        self._well = True
-        self._row = 0
-
-    def told(self, well: bool) -> bool | None:
-        """True or False when it has changed for good; None before."""
-        self.due = time.monotonic() + self.probe.period
-        if well == self._well:
-            self._row = 0
-            return None
-        self._row += 1
-        if self._row < (self.probe.success if well else self.probe.failure):
-            return None
-        self._well, self._row = well, 0
-        return well
-
-
 def _writer(log: int) -> Callable[[str], None]:
     """Writes lines to a log; the descriptor may be closed by the time the last one comes."""
     own = os.dup(log)
@@ -322,6 +309,8 @@ def _writer(log: int) -> Callable[[str], None]:
 def _ended_with(code: int) -> str:
     if code >= 0:
         return f"ended with exit code {code}"
+    if code == -signal.SIGKILL:
+        return "was ended by SIGKILL, as the system does where memory is short"
     try:
         return f"was ended by {signal.Signals(-code).name}"
     except ValueError:

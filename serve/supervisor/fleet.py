@@ -10,6 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from promptflow.workspace import Workspace
@@ -52,6 +53,7 @@ class Failures:
     last: str = ""
     log: list[str] = field(default_factory=list)
     again_at: float = 0.0  # monotonic
+    counted_at: float = 0.0  # what was made before, and failed since, failed in the same attempt
     hopeful: bool = False  # what failed last was ready before, and that did not happen too often: it is waited for
     killed: deque[float] = field(default_factory=deque)
 
@@ -74,6 +76,7 @@ class Fleet:
         self.notes: tuple[str, ...] = ()  # of the newest instance that was ready
         self._loads: deque[tuple[float, int]] = deque()
         self._woken = asyncio.Event()
+        self._measuring: asyncio.Task[None] | None = None
         self._stopping = False
         self.lane.coming = True
         self._task = asyncio.create_task(self._run())
@@ -91,6 +94,9 @@ class Fleet:
         generation = generation_of(deployment.spec)
         if generation != self.generation:
             self.generation, self.wanted, self.notes = generation, max(1, self.wanted), ()
+        for child in self.children:
+            if child.generation == generation:
+                child.spec = deployment.spec
         self.lane.change(deployment.spec.request)
         self._wake()
 
@@ -99,12 +105,14 @@ class Fleet:
         self._stopping = True
         self._wake()
         await self._task
+        await self._measured()
 
     async def kill(self) -> None:
         """End all instances now."""
         self._stopping = True
         self._task.cancel()
         await asyncio.gather(self._task, *(child.end() for child in self.children), return_exceptions=True)
+        await self._measured()
 
     def status(self) -> dict[str, Any]:
         """For people and programs that wait for it."""
@@ -226,6 +234,9 @@ class Fleet:
         if child.generation != self.generation:
             return
         now, failures = time.monotonic(), self.failures
+        failures.last = f"Instance {child.slot} {child.fault}."
+        log = tail(self.places.log(deployment.endpoint, deployment.name, child.slot), TOLD_LINES)
+        failures.log = [_short(line) for line in log]
         from_outside = child.lost or (child.exit_code in KILLED and "by SIG" in child.fault)
         if child.was_ready and from_outside:
             failures.killed.append(now)
@@ -233,21 +244,30 @@ class Fleet:
                 failures.killed.popleft()
             failures.again_at = now + 1.0 if len(failures.killed) > KILLED_TOO_OFTEN else 0.0
             return
-        failures.in_a_row = 1 if child.was_ready and now - child.started > 60 else failures.in_a_row + 1
-        failures.last = f"Instance {child.slot} {child.fault}."
-        log = tail(self.places.log(deployment.endpoint, deployment.name, child.slot), TOLD_LINES)
-        failures.log = [_short(line) for line in log]
+        if child.created >= failures.counted_at:
+            failures.in_a_row = 1 if child.was_ready and now - child.started > 60 else failures.in_a_row + 1
+            failures.counted_at = now
         # The first time, what was ready is started again at once.
         again = failures.in_a_row - 1 if child.was_ready else failures.in_a_row
         failures.again_at = now + pause_after(again)
         failures.hopeful = child.was_ready and failures.in_a_row < CRASH_LOOP
 
     def _measure(self) -> None:
+        """What is written and used, on a thread: logs are large, and so is /proc where there are many processes."""
+        if self._measuring is None or self._measuring.done():
+            self._measuring = asyncio.create_task(self._weigh())
+
+    async def _measured(self) -> None:
+        if self._measuring is not None:
+            self._measuring.cancel()
+            await asyncio.gather(self._measuring, return_exceptions=True)
+
+    async def _weigh(self) -> None:
         limit = self.spec.memory_limit
-        for child in self.children:
-            keep_small(child.launch.log)
-            here = child.pid and not child.launch.elsewhere
-            if limit and here and not child.fault and (used := memory.used(child.pid)) > limit:
+        for child in [*self.children]:
+            here = limit and not child.launch.elsewhere
+            used = await asyncio.to_thread(_look_at, child.launch.log, child.pid if here else 0)
+            if limit and used > limit and not child.fault and not child.done:
                 child.give_up(f"used {_megabytes(used)} of memory, more than its limit of {_megabytes(limit)}")
 
     def _tell_lane(self) -> None:
@@ -274,6 +294,12 @@ def _told(child: Child, generation: str) -> dict[str, Any]:
         "ready_after": round(child.ready_after, 3),
         "log": str(child.launch.log),
     }
+
+
+def _look_at(log: Path, pid: int) -> int:
+    """Keep the log small; the bytes that ``pid`` and its like use, if it is one."""
+    keep_small(log)
+    return memory.used(pid) if pid else 0
 
 
 def _megabytes(size: int) -> str:

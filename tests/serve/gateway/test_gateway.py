@@ -304,6 +304,30 @@ def test_connections_of_an_instance_that_has_died_cost_no_more_than_one_attempt(
     asyncio.run(play())
 
 
+def test_an_instance_that_lost_a_request_is_looked_at_before_it_gets_another() -> None:
+    """One that is ending takes connections for a moment: whoever asked it again and again would run out of attempts."""
+
+    async def play() -> None:
+        async with stage() as it:
+            path, asked = it.folder / "ends.sock", list[int]()
+
+            async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+                await reader.readuntil(b"{}")
+                asked.append(1)
+                writer.close()
+
+            server = await asyncio.start_unix_server(hang_up, path)
+            instance = await it.instance("blue", Echo("new"))
+            good, instance.socket = instance.socket, str(path)
+            instance.doubt = lambda: setattr(instance, "socket", good)
+            it.open({"blue": 100})
+            assert (await it.ask())[:2] == (200, b"new")
+            assert len(asked) == 1
+            server.close()
+
+    asyncio.run(play())
+
+
 def test_an_answer_that_breaks_off_is_asked_for_again_or_never_taken_for_whole() -> None:
     async def play() -> None:
         async with stage() as it:

@@ -6,7 +6,10 @@ import asyncio
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from promptflow.workspace import pids
+from serve.endpoints.spec import Probe
 from serve.supervisor.places import log_folder, tail
 from tests.serve.supervisor.world import says, world
 
@@ -22,6 +25,7 @@ def test_an_instance_that_is_killed_comes_back_and_no_request_fails(tmp_path: Pa
             assert await it.ask() == (200, b'"blue"')
             assert it.status("blue")["instances"][0]["pid"] != before
             assert it.app.gateway.figures.restarts["shop", "blue"] == 1
+            assert "was ended by SIGKILL" in it.status("blue")["message"] and it.status("blue")["failures"] == 0
 
     asyncio.run(play())
 
@@ -230,5 +234,81 @@ def test_a_long_line_of_the_log_is_cut_in_the_status_and_whole_in_the_log(tmp_pa
             status = it.status("blue")
             assert f"{'x' * 1000}… (19,000 more characters)" in status["log"]
             assert "x" * 20_000 in tail(log_folder(it.app.places.home, "shop", "blue") / "0.log", 20)
+
+    asyncio.run(play())
+
+
+def test_what_cannot_be_reached_for_a_moment_is_used_again(tmp_path: Path) -> None:
+    async def play() -> None:
+        async with world(tmp_path) as it:
+            await it.endpoint()
+            await it.deploy("blue", says("blue"))
+            await it.traffic({"blue": 100})
+            (child,) = it.app.supervisor.fleets["shop", "blue"].children
+            child.instance.hang_up()
+            away = child.launch.socket.rename(tmp_path / "away")
+            asked = asyncio.create_task(it.ask())
+            await it.until(lambda: it.status("blue")["instances"][0]["phase"] == "unready", "it is missed")
+            await asyncio.sleep(0.1)  # it is asked how it is, in vain
+            away.rename(child.launch.socket)
+            async with asyncio.timeout(10):
+                assert await asked == (200, b'"blue"')
+            assert it.status("blue")["instances"][0]["pid"] == child.pid
+
+    asyncio.run(play())
+
+
+def test_other_probes_count_for_instances_that_run(tmp_path: Path) -> None:
+    async def play() -> None:
+        async with world(tmp_path) as it:
+            await it.endpoint()
+            known = await it.deploy("blue", says("blue"))
+            (child,) = it.app.supervisor.fleets["shop", "blue"].children
+            spec = replace(known.spec, liveness=Probe(initial_delay=0.0, period=0.1, failure=2))
+            await asyncio.to_thread(it.store.put, replace(known, spec=spec))
+            await it.app.reload()
+            assert it.status("blue")["instances"][0]["pid"] == child.pid
+            child.launch.socket.unlink()
+            await it.until(lambda: "failed 2 liveness probes" in it.status("blue")["message"], "it was ended")
+            await it.until(lambda: it.status("blue")["state"] == "Ready", "another one is ready")
+
+    asyncio.run(play())
+
+
+def test_instances_that_fail_together_are_one_failure(tmp_path: Path) -> None:
+    async def play() -> None:
+        async with world(tmp_path) as it:
+            await it.endpoint()
+            await it.deploy("blue", "raise SystemExit(7)", wait=False, instances=4)
+            found = []
+
+            def all_have_failed() -> bool:
+                found.append((it.app.gateway.figures.restarts["shop", "blue"], it.status("blue")["failures"]))
+                return found[-1][0] >= 4
+
+            await it.until(all_have_failed, "all have failed")
+            assert (4, 1) in found
+
+    asyncio.run(play())
+
+
+def test_what_cannot_be_started_for_a_reason_of_ours_waits_before_it_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[str] = []
+
+    def odd(*_: object) -> Path:
+        tried.append("")
+        raise LookupError("something odd")
+
+    monkeypatch.setattr("serve.environments.build.Environments.make", odd)
+
+    async def play() -> None:
+        async with world(tmp_path) as it:
+            await it.endpoint()
+            await it.deploy("blue", says("blue"), wait=False)
+            await it.until(lambda: it.status("blue")["failures"] >= 2, "it has failed twice")
+            assert "could not be started: LookupError: something odd." in it.status("blue")["message"]
+            assert len(tried) <= 3
 
     asyncio.run(play())
