@@ -300,6 +300,27 @@ def test_who_asked_over_http_gets_an_error_event(model: Path) -> None:
         assert b'pf_engine_weights_bytes{model="m"} 268435456' in raw(url, "/metrics", b"", "GET")[1]
 
 
+def test_models_beside_one_that_dies_go_on(model: Path, tmp_path: Path) -> None:
+    other = tiny_models.decoder(tmp_path / "other")
+    tell(other, pause=0.02)
+    beside = open_engine("other", "vllm", other, machine=NO_GPU)
+
+    def stream(url: str, name: str, prompt: str) -> tuple[int, str]:
+        body = {"model": name, "messages": [{"role": "user", "content": prompt}], "stream": True}
+        status, told, _ = raw(url, "/v1/chat/completions", json.dumps(body).encode())
+        return status, told.decode()
+
+    with running(app_of(made(model), beside)) as url, ThreadPoolExecutor(1) as pool:
+        assert stream(url, "m", "hi")[0] == stream(url, "other", "hi")[0] == 200
+        going = pool.submit(stream, url, "other", "count 60")
+        until(lambda: lines(other / "asked.jsonl")[-1]["messages"][0]["content"] == "count 60")
+        assert '"type":"server_error"' in stream(url, "m", "die")[1].replace(" ", "")
+        assert "error" not in stream(url, "m", "hi")[1]  # waits for the restart
+        status, told = going.result()
+        assert status == 200 and "59 " in told and told.rstrip().endswith("[DONE]")
+        assert (len(lines(model / "started.jsonl")), len(lines(other / "started.jsonl"))) == (2, 1)
+
+
 def test_one_that_does_not_come_back_is_closed_with_the_reason(model: Path) -> None:
     tell(model, crash=["", "out of memory"])
     with loaded(model) as engine:
