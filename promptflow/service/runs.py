@@ -16,7 +16,7 @@ from promptflow.client import PFClient
 from promptflow.client.visualize import render_page
 from promptflow.contracts.flow import DAG_FILES, FLEX_FILES
 from promptflow.entities.run import Run
-from promptflow.exceptions import ValidationException
+from promptflow.exceptions import PromptflowException, ValidationException
 from promptflow.service.answers import answered
 from promptflow.service.parent import in_child
 from promptflow.storage.folder import SNAPSHOT, RunFolder
@@ -101,7 +101,7 @@ def _of_results(router: APIRouter, client: PFClient) -> None:
     @router.get("/{name}/metaData")
     def get_metadata(name: str) -> Response:
         """What describes a run, its metrics and its flow."""
-        return answered(_metadata(runs.get(name)))
+        return answered(_metadata(runs.get(name), client))
 
     @router.get("/{name}/logContent")
     def get_log(name: str) -> Response:
@@ -134,7 +134,7 @@ def _records(folder: RunFolder, node: str) -> Iterator[dict[str, Any]]:
             yield nodes[node]
 
 
-def _metadata(run: Run) -> dict[str, Any]:
+def _metadata(run: Run, client: PFClient) -> dict[str, Any]:
     snapshot = run.folder.path / SNAPSHOT
     return {
         "name": run.name,
@@ -147,7 +147,7 @@ def _metadata(run: Run) -> dict[str, Any]:
         "metrics": run.folder.metrics(),
         "dag": next((_text(snapshot / name) for name in (*DAG_FILES, *FLEX_FILES) if (snapshot / name).is_file()), ""),
         "mode": "",
-        "flow_tools_json": _tools(snapshot / ".promptflow" / "flow.tools.json"),
+        "flow_tools_json": _tools(snapshot, client),
     }
 
 
@@ -155,10 +155,15 @@ def _text(file: Path) -> str:
     return file.read_text(encoding="utf-8", errors="replace")
 
 
-def _tools(file: Path) -> Any:
+def _tools(snapshot: Path, client: PFClient) -> Any:
+    """What is known of the tools in the files of a flow, by those who made the copy, or from the files."""
     try:
-        return json.loads(file.read_bytes())
+        return json.loads((snapshot / ".promptflow" / "flow.tools.json").read_bytes())
     except (OSError, ValueError):
+        pass
+    try:
+        return {"package": {}, "code": client.tools.list(snapshot)["code"]}
+    except PromptflowException:  # no flow of nodes
         return {}
 
 

@@ -54,6 +54,7 @@ def test_what_else_there_is_of_a_run(service: Service) -> None:
     data = service.get("Runs/graded/metaData")
     assert (data["lineage"], data["metrics"]) == ("said", {"mean": 4.0})
     assert "aggregation: true" in data["dag"]
+    assert data["flow_tools_json"]["code"]["total.py"]["function"] == "total"
     assert service.get("Runs/graded/metrics") == {"mean": 4.0}
     assert service.get("Runs/said/metrics") == {}
     assert "said" in service.get("Runs/said/visualize")
