@@ -16,9 +16,10 @@ from dataclasses import dataclass
 from typing import cast
 from urllib.parse import urlsplit
 
+import httptools
+
 from promptflow.llm.per_loop import PerLoop
 from promptflow.llm.pool import behind_proxy
-from promptflow.workspace.http_answers import ERRORS, answer_parser
 
 IDLE_SECONDS = 15.0  # less than servers keep a connection that is not used
 _PLAIN = re.compile(r"http://[\w.\-]+(:\d+)?(/[\w.\-~/:@!$&'()*+,;=%]*)?(\?[\w.\-~/:@!$&'()*+,;=%?]*)?", re.ASCII)
@@ -176,7 +177,7 @@ class _Connection(asyncio.Protocol):
 
     async def ask(self, request: bytes, limits: Limits) -> Answer:
         self._answer = self._loop.create_future()
-        self._parser = answer_parser(self)
+        self._parser = httptools.HttpResponseParser(self)
         self._limits = limits
         self._headers: dict[str, str] = {}
         self._chunks: list[bytes] = []
@@ -200,7 +201,7 @@ class _Connection(asyncio.Protocol):
             return
         try:
             self._parser.feed_data(data)
-        except ERRORS as error:
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             self._keep = False
             self._fail(BrokenError(f"The answer is no HTTP: {error}"))
         if not self._ended and not self._silence.expired():
