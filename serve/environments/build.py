@@ -98,7 +98,8 @@ class Environments:
 def _fill(folder: Path, packages: Packages, log: IO[str], say: Say) -> None:
     for note in packages.notes:
         say(note)
-    say(f"making an environment of {len(packages.requirements)} packages")
+    count = len(packages.requirements)
+    say(f"making an environment of {count} package{'s' if count > 1 else ''}")
     with_pip = importlib.util.find_spec("pip") is None
     _run([sys.executable, "-P", "-m", "venv", *([] if with_pip else ["--without-pip"]), str(folder)], log)
     python = _python(folder)

@@ -60,7 +60,10 @@ def from_conda(content: Mapping[str, Any], where: str = "conda_file") -> Package
         raise ValidationException(f"The 'dependencies' of {where} must be a list.")
     for entry in listed:
         if isinstance(entry, Mapping):
-            lines += [str(line) for line in entry.get("pip") or ()]
+            given = entry.get("pip") or ()
+            if isinstance(given, str) or not isinstance(given, Sequence):
+                raise ValidationException(f"The 'pip' of {where} must be a list.", hint="- pip: [scikit-learn==1.5.0]")
+            lines += map(str, given)
             continue
         name, version = _parts(str(entry), where)
         if name == "python":

@@ -53,7 +53,7 @@ def test_two_at_once_make_it_once(wheel, tmp_path):
     with ThreadPoolExecutor(2) as pool:
         made = [Environments(tmp_path / "home") for _ in range(2)]
         pythons = list(pool.map(lambda one: one.make(spec, said.append), made))
-    assert pythons[0] == pythons[1] and said == ["making an environment of 1 packages"]
+    assert pythons[0] == pythons[1] and said == ["making an environment of 1 package"]
 
 
 def test_what_pip_refuses_is_told_and_leaves_nothing(tmp_path):

@@ -69,6 +69,9 @@ def test_what_pip_cannot_bring_is_named():
         from_conda({"dependencies": ["numpy/1"]})
     with pytest.raises(ValidationException, match="must be a list"):
         from_conda({"dependencies": "numpy"})
+    for given in ("numpy", 5, {"numpy": 1}):
+        with pytest.raises(ValidationException, match="The 'pip' of conda_file must be a list"):
+            from_conda({"dependencies": [{"pip": given}]})
 
 
 @pytest.mark.parametrize(
