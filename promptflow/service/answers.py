@@ -24,8 +24,13 @@ def answered(value: Any, status: int = 200) -> Response:
 
 
 async def told(request: Request, error: Exception) -> Response:
-    """An error of ours. That of a user is a 404, whatever is wrong, as it always was."""
+    """An error of ours."""
     assert isinstance(error, PromptflowException)
+    return told_of(error)
+
+
+def told_of(error: PromptflowException) -> Response:
+    """An error of ours. That of a user is a 404, whatever is wrong, as it always was."""
     is_users = isinstance(error, UserErrorException)
     has_own = not is_users or isinstance(error, VisitorError | SearchError)
     status = error.http_status if has_own else 404
@@ -59,9 +64,9 @@ async def http(request: Request, error: Exception) -> Response:
     return answer
 
 
-def refused(message: str) -> Response:
+def refused(message: str, status: int = 400) -> Response:
     """A request that cannot be understood."""
-    return _error({"code": "UserError", "message": message}, 400)
+    return _error({"code": "UserError", "message": message}, status)
 
 
 def _error(error: dict[str, Any], status: int) -> Response:

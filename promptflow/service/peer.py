@@ -9,25 +9,26 @@ from collections.abc import Iterable
 from pathlib import Path
 
 TABLES = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
-_LOCAL, _REMOTE, _UID, _INODE = 1, 2, 7, 9
+_UID, _INODE = 6, 8  # from the addresses on
 Address = tuple[str, int]
 
 
 def user_of(client: Address, server: Address, tables: Iterable[Path] = TABLES) -> int | None:
     """The user id of the client of a connection; None where the system does not say, as only Linux does."""
     try:
-        wanted = {(_spelled(*client, wide), _spelled(*server, wide)) for wide in (False, True)}
+        wanted = [f" {_spelled(*client, wide)} {_spelled(*server, wide)} " for wide in (False, True)]
     except ValueError:
         return None
     for table in tables:
         try:
-            lines = table.read_text("ascii").splitlines()[1:]
+            text = table.read_text("ascii")
         except (OSError, ValueError):
             continue
-        for line in lines:
-            row = line.split()
+        for pair in wanted:
+            at = text.find(pair)
+            row = text[at : text.find("\n", at)].split() if at >= 0 else []
             # A socket that its process has let go of has no inode, and would pass for root's.
-            if len(row) > _INODE and (row[_LOCAL], row[_REMOTE]) in wanted and row[_INODE] != "0":
+            if len(row) > _INODE and row[_INODE] != "0":
                 return int(row[_UID])
     return None
 

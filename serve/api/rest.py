@@ -3,36 +3,42 @@
 from __future__ import annotations
 
 import hmac
-from typing import Annotated, Any
+from typing import Any
 
 from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi.security import HTTPBearer
 from starlette.exceptions import HTTPException
 
 from promptflow.exceptions import PromptflowException, UserErrorException
+from promptflow.workspace.http_guard import MAX_BODY, Guard
 from serve.api import batch, deployments, endpoints, jobs
 from serve.api.bodies import ErrorAnswer
 from serve.api.running import Running
 
 ERRORS: dict[int | str, dict[str, Any]] = {code: {"model": ErrorAnswer} for code in (400, 401, 404, 405, 409, 413, 422)}
-
-
+DOCUMENT = "/api/openapi.json"
 BEARER = HTTPBearer(
     description="The workspace's own key: endpoints/server.json of its folder has it.", auto_error=False
 )
 
 
 class Owner:
-    """Lets in who shows the workspace's key."""
+    """Lets in who shows the workspace's key; everybody may see the document of the API."""
 
     def __init__(self, key: str) -> None:
         self.key = key.encode()
 
-    async def __call__(self, given: Annotated[HTTPAuthorizationCredentials | None, Depends(BEARER)]) -> None:
-        if given is None or not hmac.compare_digest(given.credentials.encode(), self.key):
-            raise HTTPException(401, "This needs the workspace's key.", {"www-authenticate": "Bearer"})
+    async def refuse(self, scope: Any) -> JSONResponse | None:
+        given = dict(scope["headers"]).get(b"authorization", b"")
+        if self.key and given[:7].lower() == b"bearer " and hmac.compare_digest(given[7:].strip(), self.key):
+            return None
+        if scope["path"] == DOCUMENT:
+            return None
+        answer = _error(401, "Unauthorized", "This needs the workspace's key.")
+        answer.headers["www-authenticate"] = "Bearer"
+        return answer
 
 
 def make_app(server: Running, version: str) -> FastAPI:
@@ -41,15 +47,16 @@ def make_app(server: Running, version: str) -> FastAPI:
         title="Prompt flow server",
         version=version,
         description="Endpoints, deployments and jobs of one workspace.",
-        openapi_url="/api/openapi.json",
+        openapi_url=DOCUMENT,
         docs_url=None,
         redoc_url=None,
-        dependencies=[Depends(Owner(server.key))],
+        dependencies=[Depends(BEARER)],  # for the document: the guard is before it
         responses=ERRORS,
     )
     app.add_exception_handler(PromptflowException, _told)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
+    app.add_middleware(Guard, refuse=Owner(server.key).refuse, too_large=_too_large)
     for part in (endpoints, deployments, batch, jobs):
         app.include_router(part.routes(server))
     return app
@@ -71,9 +78,13 @@ async def _invalid(request: Request, error: Exception) -> JSONResponse:
 
 async def _http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
-    answer = _error(error.status_code, "Unauthorized" if error.status_code == 401 else "BadRequest", str(error.detail))
+    answer = _error(error.status_code, "BadRequest", str(error.detail))
     answer.headers.update(error.headers or {})
     return answer
+
+
+def _too_large() -> JSONResponse:
+    return _error(413, "RequestTooLarge", f"A request may have up to {MAX_BODY} bytes.")
 
 
 def _error(status: int, code: str, message: str) -> JSONResponse:

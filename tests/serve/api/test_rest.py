@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -143,5 +144,41 @@ def test_names_that_are_none_are_refused(tmp_path: Path, name: str) -> None:
             for method, rest in (("GET", ""), ("PUT", ""), ("GET", "/keys"), ("GET", "/deployments/x/logs")):
                 status, _ = await caller(it)(method, f"v1/endpoints/{name}{rest}", {} if method == "PUT" else None)
                 assert 400 <= status < 500
+
+    asyncio.run(play())
+
+
+def test_bodies_of_strangers_are_not_read_and_others_have_an_end(tmp_path: Path) -> None:
+    async def play() -> None:
+        async with world(tmp_path) as it:
+            for path, key, status in (
+                ("api/v1/endpoints/shop", "wrong", 401),
+                ("api/v1/endpoints/shop", it.app.key, 413),
+                ("v1.0/Connections/bag", it.app.key, 413),
+            ):
+                reader, writer = await asyncio.open_connection("127.0.0.1", it.port)
+                head = f"PUT /{path} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {key}\r\n"
+                writer.write(f"{head}content-type: application/json\r\ncontent-length: 68000000\r\n\r\n".encode())
+                answer = await reader.read(1000)
+                assert answer.split()[1] == str(status).encode()
+                assert b"connection: close" in answer.lower()
+                writer.close()
+
+    asyncio.run(play())
+
+
+def test_a_body_in_chunks_has_an_end_too(tmp_path: Path) -> None:
+    async def play() -> None:
+        async with world(tmp_path) as it:
+            reader, writer = await asyncio.open_connection("127.0.0.1", it.port)
+            head = f"PUT /api/v1/endpoints/shop HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {it.app.key}\r\n"
+            writer.write(f"{head}content-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n".encode())
+            chunk = b"100000\r\n" + b" " * 0x100000 + b"\r\n"
+            with contextlib.suppress(ConnectionError):
+                for _ in range(65):
+                    writer.write(chunk)
+                    await writer.drain()
+            assert (await reader.read(1000)).split()[1] == b"413"
+            writer.close()
 
     asyncio.run(play())
