@@ -24,8 +24,8 @@ from promptflow.exceptions import PromptflowException
 from serve.endpoints.spec import MODEL, Spec
 from serve.scorers.gaps import noticed
 from serve.scorers.kinds import Application, application
+from serve.scorers.user_code import hidden_by
 
-OURS = ("serve", "catalog")  # packages that this process has loaded, beside promptflow
 NOT_LOADED = 3  # the exit code of what could not be loaded: it would not help to start it again at once
 LOADING = (1_000_000, 50, 100)  # looks for garbage are rare while libraries are imported: a fifth of that time
 
@@ -76,7 +76,7 @@ def settle(spec: Spec, deployment: str) -> None:
 def make_room(code: Path | None) -> None:
     """Where the user's folder has a module of the name of one of our packages, that is what its code gets. What is
     loaded of ours goes on under the references that it has."""
-    own = [name for name in OURS if code and ((code / name).is_dir() or (code / f"{name}.py").is_file())]
+    own = hidden_by(code) if code else []
     for name in [name for name in sys.modules if name.partition(".")[0] in own]:
         del sys.modules[name]
 

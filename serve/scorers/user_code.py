@@ -12,11 +12,12 @@ from typing import Any
 from serve.scorers.base import LoadError, ModelError
 from serve.scorers.lacking import lacking
 
+OURS = ("serve", "catalog")  # packages that this process has loaded, beside promptflow
 
-def hidden_by(folder: Path) -> bool:
-    """Whether a folder of a user has a module that is called like a package of ours, and is what is imported under
-    that name from now on."""
-    return any((folder / name).is_dir() or (folder / f"{name}.py").is_file() for name in ("serve", "catalog"))
+
+def hidden_by(folder: Path) -> list[str]:
+    """Our packages whose names modules in a user's folder have: those are what is imported under them."""
+    return [name for name in OURS if (folder / name).is_dir() or (folder / f"{name}.py").is_file()]
 
 
 def imported(file: Path) -> Any:

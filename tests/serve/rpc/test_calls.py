@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 import re
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -370,3 +372,56 @@ def test_a_stream_answers_each_request_in_its_order() -> None:
         assert found == [("1", False), ("2", True), ("3", True), ("4", False)]
 
     play(scene)
+
+
+def strange(rng: random.Random) -> Any:
+    """A request that is a message of the protocol, and mostly nonsense."""
+    request = asked("FP64", [2, 3], bytes(48), id=rng.choice(["", "7", "\n\0"]))
+    if rng.random() < 0.1:
+        return request
+    kinds = ["BOOL", "INT8", "INT64", "UINT64", "FP16", "FP32", "FP64", "BYTES", "", "fp32", "\n"]
+    sizes = [0, 1, 1, 2, 3, -1, 2**31, 2**62, -(2**63)]
+    fields = message("InferTensorContents").DESCRIPTOR.fields_by_name
+    if rng.random() < 0.7:
+        request.ClearField("raw_input_contents")
+        request.ClearField("inputs")
+    for _ in range(rng.choice([0, 0, 1, 1, 2])):
+        shape = [rng.choice(sizes) for _ in range(rng.choice([0, 1, 2, 2, 2, 70]))]
+        tensor = request.inputs.add(name=rng.choice(["x", "input", "", "x\n"]), datatype=rng.choice(kinds), shape=shape)
+        if rng.random() < 0.4:
+            field = rng.choice(list(fields))
+            value = b"\xff" if field == "bytes_contents" else True if field == "bool_contents" else 1
+            getattr(tensor.contents, field).extend([value] * rng.choice([1, 3, 6]))
+    for _ in range(rng.choice([0, 0, len(request.inputs), 1])):
+        request.raw_input_contents.append(rng.randbytes(rng.choice([0, 1, 4, 12, 24, 48])))
+    for _ in range(rng.choice([0, 0, 0, 1])):
+        request.outputs.add(name=rng.choice(["predict", "predict_proba", "", "__class__", "\n"]))
+    if rng.random() < 0.2:
+        holder = rng.choice([request, *request.inputs, *request.outputs])
+        holder.parameters[rng.choice(["binary_data_size", "binary_data_output", "a", ""])].int64_param = -1
+    return request
+
+
+def test_whatever_a_request_holds_the_server_does_not_fail() -> None:
+    linear = pytest.importorskip("sklearn.linear_model")
+    from serve.scorers.models.sklearn import SklearnModel
+
+    rows = np.arange(12.0).reshape(4, 3)
+    model = SklearnModel(linear.LogisticRegression().fit(rows, [0, 0, 1, 1]))
+    rng = random.Random(5)
+    codes: Counter[str] = Counter()
+
+    async def scene(it: Stage, client: Client, port: int) -> None:
+        await open_shop(it, model)
+        for _ in range(200):
+            request = strange(rng)
+            try:
+                await client.call("ModelInfer", request, timeout=20)
+                codes["OK"] += 1
+            except grpc.aio.AioRpcError as error:
+                codes[error.code().name] += 1
+                assert error.code().name == "INVALID_ARGUMENT", (request, error.details())
+                assert error.details()
+
+    play(scene)
+    assert codes["OK"] and codes["INVALID_ARGUMENT"]

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import random
+import socket
 import sys
+import time
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
@@ -13,7 +16,7 @@ import pytest
 
 from promptflow.exceptions import PromptflowException
 from serve.endpoints.spec import FLOW, RequestSettings, Spec
-from serve.scorers.base import Call, InputError
+from serve.scorers.base import Call, InputError, ModelError
 from serve.scorers.script import ScriptScorer
 from tests.serve.scorers.workers import Worker, worker
 
@@ -197,6 +200,31 @@ def test_what_a_run_cannot_be_asked_is_said(script: Any, path: str, body: Any, w
         ask(script(WORDS), path, body)
 
 
+def anything(rng: random.Random, depth: int = 0) -> Any:
+    leaves = [None, True, 0, -1, 2**70, 0.5, float("nan"), "", "text", "\ud800", [], {}]
+    if depth > 3 or rng.random() < 0.4:
+        return rng.choice(leaves)
+    if rng.random() < 0.5:
+        return [anything(rng, depth + 1) for _ in range(rng.choice([0, 1, 2, 3]))]
+    words = ["text", "times", "data", "columns", "index", "name", "shape", "datatype", "parameters", "binary_data_size"]
+    return {rng.choice(words): anything(rng, depth + 1) for _ in range(rng.choice([1, 2, 3]))}
+
+
+@pytest.mark.parametrize("text", [WORDS, NUMPY, PANDAS % "", PANDAS % ", orient='split'"])
+def test_whatever_a_body_holds_it_is_answered_or_said_what_is_wrong(script: Any, text: str) -> None:
+    scorer, rng = script(text), random.Random(5)
+    keys = ["instances", "inputs", "dataframe_split", "dataframe_records", "outputs", "params", "id", "parameters"]
+    for _ in range(300):
+        body = {rng.choice(keys): anything(rng) for _ in range(rng.choice([1, 1, 2]))}
+        path = rng.choice([V1, MLFLOW, INFER])
+        try:
+            scorer.answer(Call("POST", path, "", {"content-type": "application/json"}, json.dumps(body).encode()))
+        except InputError as error:
+            assert str(error)
+        except ModelError as error:
+            assert str(error).startswith("run() raised"), body
+
+
 def test_an_error_of_the_code_is_one_in_every_dialect(script: Any) -> None:
     with pytest.raises(PromptflowException, match=r"run\(\) raised RuntimeError.*negative") as caught:
         ask(script(NUMPY), V1, {"instances": [[-1.0, 0.0]]})
@@ -240,11 +268,16 @@ nodes:
   inputs: {question: "${inputs.question}", times: "${inputs.times}", history: "${inputs.history}"}
 """
 NODE = """
+import time
 import serve
 from promptflow.core import tool
 
 @tool
 def node(question: str, times: int, history: list):
+    if question == "slow":
+        with open("slow.log", "a") as log:
+            log.write("x")
+        time.sleep(0.05)
     if question == "fail":
         raise RuntimeError("no way")
     return {"answer": serve.OWN + question * times + "".join(history), "size": len(history)}
@@ -339,6 +372,21 @@ def test_a_flow_s_error_has_the_status_that_it_has_at_score(flow: Worker) -> Non
     answer = flow.http.post(V1, json={"instances": [{"question": "a"}, {"question": "fail"}]})
     assert answer.status_code == own.status_code >= 400
     assert answer.json()["error"] == "instances[1]: " + own.json()["error"]["message"]
+
+
+def test_rows_of_a_caller_that_hung_up_are_not_run(flow: Worker) -> None:
+    rows = [{"question": "slow"}] * 400  # ten seconds
+    log = flow.socket.parent.parent / "code" / "slow.log"
+    with socket.socket(socket.AF_UNIX) as caller:
+        caller.connect(str(flow.socket))
+        body = json.dumps({"instances": rows}).encode()
+        caller.sendall(b"POST %s HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % (V1.encode(), len(body)) + body)
+        while not log.is_file():
+            time.sleep(0.02)
+    size = -1
+    while size != (size := log.stat().st_size):
+        time.sleep(0.3)
+    assert size < len(rows)
 
 
 def test_a_flow_s_own_paths_are_its_own(flow: Worker) -> None:
