@@ -13,6 +13,7 @@ import pytest
 from catalog.registry import Registry
 from promptflow.cli.main import main
 from promptflow.workspace import Workspace
+from tests.catalog.test_registry_runs import end_run
 
 YAML = """$schema: https://azuremlschemas.azureedge.net/latest/model.schema.json
 name: shop
@@ -63,6 +64,7 @@ def test_flags_go_over_the_file_and_do_without_one(pf: Any, project: Path) -> No
         "create", "-f", "model.yml", "--name", "other", "--version", "3", "--type", "custom_model", "--description", "x"
     )
     assert (made["name"], made["version"], made["type"], made["description"]) == ("other", "3", "custom_model", "x")
+    end_run(Workspace.open(), "r1", {})
     (project / "sub").mkdir()
     (project / "sub" / "model.yml").write_text("name: m\npath: absent\ntags: {a: b}")
     made = pf(
@@ -70,6 +72,7 @@ def test_flags_go_over_the_file_and_do_without_one(pf: Any, project: Path) -> No
         "--data", "rows:1", "--card", "model.yml",
     )  # fmt: skip
     assert made["tags"] == {"a": "b", "c": "d", "e": "f"}
+    assert "There is no run nope" in pf("create", "-n", "x", "-p", "mlflow-model", "--run", "nope", code=1)
     lineage = {(edge["relation"], edge["source"]) for edge in pf("show", "-n", "m")["lineage"]}
     assert lineage == {("run", "run:r1"), ("parent", "model:other:3"), ("data", "data:rows:1")}
     assert pf("show", "-n", "m", "--card") == YAML
