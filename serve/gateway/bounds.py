@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from serve.gateway.protocol import HEADER_BYTES
 from serve.gateway.refusals import Refusal
 
-HEAD_BYTES = 64 * 1024
 BODY_SECONDS = 30.0  # that any body may take
 BODY_RATE = 8 * 1024  # bytes per second, at the least, of a body that takes longer
 
@@ -17,8 +17,8 @@ def check_head(scope: Any) -> None:
     size = len(scope["raw_path"]) + len(scope["query_string"])
     for name, value in scope["headers"]:
         size += len(name) + len(value) + 4
-    if size > HEAD_BYTES:
-        raise Refusal(431, "RequestHeaderTooLarge", f"The head of a request may have up to {HEAD_BYTES} bytes.")
+    if size > HEADER_BYTES:
+        raise Refusal(431, "RequestHeaderTooLarge", f"The head of a request may have up to {HEADER_BYTES} bytes.")
 
 
 def check_pace(received: int, seconds: float) -> None:

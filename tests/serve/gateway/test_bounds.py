@@ -7,7 +7,8 @@ import contextlib
 
 import pytest
 
-from serve.gateway.bounds import BODY_RATE, BODY_SECONDS, HEAD_BYTES, check_pace
+from serve.gateway.bounds import BODY_RATE, BODY_SECONDS, check_pace
+from serve.gateway.protocol import HEADER_BYTES
 from serve.gateway.refusals import Refusal
 from tests.serve.gateway.stage import Echo, stage
 
@@ -18,8 +19,8 @@ END = b"connection: close\r\ncontent-length: 2\r\n\r\n{}"
 @pytest.mark.parametrize(
     ("head", "status"),
     [
-        (HEAD + b"x-large: " + b"x" * (HEAD_BYTES - 300) + b"\r\n", b"200"),
-        (HEAD + b"x-large: " + b"x" * (HEAD_BYTES + 1000) + b"\r\n", b"431"),
+        (HEAD + b"x-large: " + b"x" * (HEADER_BYTES - 300) + b"\r\n", b"200"),
+        (HEAD + b"x-large: " + b"x" * (HEADER_BYTES + 1000) + b"\r\n", b"431"),
         (HEAD + b"".join(b"x-%d: 1\r\n" % number for number in range(7000)), b"431"),
         (HEAD.replace(b"/score", b"/score?" + b"x" * 60_000) + b"x-large: " + b"x" * 10_000 + b"\r\n", b"431"),
     ],
