@@ -72,6 +72,24 @@ def test_a_boxed_table_fits_and_squeezes_no_column_to_one_character(width: int) 
     assert all(len(cell) >= 5 for cell in cells)
 
 
+@pytest.mark.parametrize("text", ["日本語テキスト" * 5, "e\u0301" * 40, "a\tb\x1b[2J\u202ec" * 9, "👩\u200d🔬 short"])
+@pytest.mark.parametrize("unicode", [True, False])
+def test_the_columns_of_a_boxed_table_stand_below_each_other_whatever_is_in_them(text: str, unicode: bool) -> None:
+    stream = io.StringIO()
+    rows = [{"name": text, "n": 1}, {"name": "plain", "n": 22}]
+    assert table.boxed(rows, stream, width=40, color=False, unicode=unicode) == []
+    lines = stream.getvalue().splitlines()
+    assert len({table.places(line) for line in lines}) == 1 and table.places(lines[0]) <= 40
+    assert not set(stream.getvalue()) & set("\x1b\u202e\t")
+    assert unicode == ("│" in lines[1]) and unicode != ("|" in lines[1])
+
+
+def test_headings_are_bold_where_colours_are_wanted() -> None:
+    stream = io.StringIO()
+    table.boxed([{"name": "a"}], stream, width=40)
+    assert stream.getvalue() == "╭──────╮\n│ \x1b[1mname\x1b[0m │\n├──────┤\n│ a    │\n╰──────╯\n"
+
+
 class Terminal(io.StringIO):
     encoding = "utf-8"
 
