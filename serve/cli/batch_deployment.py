@@ -23,6 +23,7 @@ from serve.cli.endpoint_arguments import (
     add_deployments_to_list,
     add_file,
     add_labels,
+    is_sure,
     tell_all,
 )
 from serve.cli.given import deployment_named, exclusive, flags, folder_of, loaded, overridden, places
@@ -74,8 +75,7 @@ def list_deployments(args: Namespace, out: Output) -> None:
 def delete(args: Namespace, out: Output) -> int:
     store = open_batch()
     deployment = store.deployment(args.endpoint_name, args.name)
-    if not out.confirm(f"Delete the deployment '{deployment.endpoint}/{deployment.name}'?", args.yes):
-        out.note("not deleted")
+    if not is_sure(f"the deployment '{deployment.endpoint}/{deployment.name}'", (), args, out):
         return exits.ERROR
     store.delete_deployment(deployment.endpoint, deployment.name)
     out.note(f"deleted the deployment '{deployment.endpoint}/{deployment.name}'")

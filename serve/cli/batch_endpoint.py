@@ -24,6 +24,7 @@ from serve.cli.endpoint_arguments import (
     add_endpoint_to_delete,
     add_file,
     add_labels,
+    is_sure,
     tell_all,
 )
 from serve.cli.given import flags, loaded, overridden, places
@@ -77,9 +78,7 @@ def delete(args: Namespace, out: Output) -> int:
     store = open_batch()
     endpoint = store.get(args.name)
     names = [one.name for one in store.deployments(endpoint.name)]
-    holding = f" with its deployments {', '.join(names)}" if names else ""
-    if not out.confirm(f"Delete the batch endpoint '{endpoint.name}'{holding}?", args.yes):
-        out.note("not deleted")
+    if not is_sure(f"the batch endpoint '{endpoint.name}'", names, args, out):
         return exits.ERROR
     store.delete(endpoint.name)
     out.note(f"deleted the batch endpoint '{endpoint.name}'")

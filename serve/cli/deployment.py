@@ -14,6 +14,7 @@ from serve.cli.endpoint_arguments import (
     add_at_once,
     add_deployment,
     add_deployments_to_list,
+    is_sure,
     open_store,
     tell_all,
 )
@@ -46,8 +47,7 @@ def list_deployments(args: Namespace, out: Output) -> None:
 def delete(args: Namespace, out: Output) -> int:
     store = open_store()
     deployment = store.deployment(args.endpoint_name, args.name)
-    if not out.confirm(f"Delete the deployment '{deployment.endpoint}/{deployment.name}'?", args.yes):
-        out.note("not deleted")
+    if not is_sure(f"the deployment '{deployment.endpoint}/{deployment.name}'", (), args, out):
         return exits.ERROR
     store.delete_deployment(deployment.endpoint, deployment.name)
     tell_server(store.workspace)

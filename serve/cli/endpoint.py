@@ -18,6 +18,7 @@ from serve.cli.endpoint_arguments import (
     add_endpoint_to_delete,
     add_file,
     add_labels,
+    is_sure,
     open_store,
     tell_all,
 )
@@ -89,9 +90,7 @@ def delete(args: Namespace, out: Output) -> int:
     store = open_store()
     endpoint = store.get(args.name)
     names = [one.name for one in store.deployments(endpoint.name)]
-    holding = f" with its deployments {', '.join(names)}" if names else ""
-    if not out.confirm(f"Delete the endpoint '{endpoint.name}'{holding}?", args.yes):
-        out.note("not deleted")
+    if not is_sure(f"the endpoint '{endpoint.name}'", names, args, out):
         return exits.ERROR
     store.delete(endpoint.name)
     tell_server(store.workspace)

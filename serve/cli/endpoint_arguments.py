@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from argparse import SUPPRESS, ArgumentParser
+from argparse import SUPPRESS, ArgumentParser, Namespace
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -79,6 +79,15 @@ def add_wait(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--timeout", type=float, default=WAIT_SECONDS, metavar="SECONDS", help=f"Wait so long ({WAIT_SECONDS:g})."
     )
+
+
+def is_sure(what: str, deployments: Sequence[str], args: Namespace, out: Output) -> bool:
+    """Whether ``what``, with its deployments, is to be deleted."""
+    holding = f" with its deployments {', '.join(deployments)}" if deployments else ""
+    if out.confirm(f"Delete {what}{holding}?", args.yes):
+        return True
+    out.note("not deleted")
+    return False
 
 
 def tell_all(

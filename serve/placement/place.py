@@ -33,8 +33,8 @@ def place_of(instance_type: Any) -> RayPlace | None:
         return None
     if text[4:].startswith("//"):
         raise ValidationException(
-            f"is {text!r}, and deployments run on the cluster that this machine is a node of.",
-            hint=f"{_HINT}; RAY_ADDRESS=HOST:PORT tells the server of another one in the same network",
+            f"is {text!r}: through Ray's client there is no way for requests, which go to the nodes directly.",
+            hint=f"{_HINT}; start the server on a node, or with RAY_ADDRESS=HOST:PORT in the nodes' network",
         )
     wants = [_want(part.strip(), text) for part in text[4:].split(",") if part.strip()]
     named = dict(wants)

@@ -37,6 +37,12 @@ def test_what_is_no_place_is_told(text: str) -> None:
         read_deployment({"name": "blue", "endpoint_name": "shop", "model": "any:1", "instance_type": text}, None)  # type: ignore[arg-type]
 
 
+def test_why_rays_client_is_no_way_to_an_instance_is_told() -> None:
+    with pytest.raises(ValidationException, match="which go to the nodes directly") as caught:
+        place_of("ray://head:10001")
+    assert "RAY_ADDRESS=HOST:PORT in the nodes' network" in caught.value.hint
+
+
 def test_an_instance_that_moves_is_another_one() -> None:
     def of(text: str) -> str:
         return generation_of(Spec("script", recorded={"instance_type": text}))
