@@ -97,6 +97,18 @@ def from_status(status: int, body: bytes, retry_after: str = "") -> Failure:
     return Failure(kind, f"Error code: {status} - {message}", status, code, param, retry_after)
 
 
+def timed_out() -> Failure:
+    return Failure("APITimeoutError", "Request timed out.")
+
+
+def no_connection(error: Exception) -> Failure:
+    return Failure("APIConnectionError", f"Connection error. {error}", unreachable=True)
+
+
+def broken(error: Exception, *, dropped: bool = True) -> Failure:
+    return Failure("APIConnectionError", f"Connection error. {str(error) or type(error).__name__}", dropped=dropped)
+
+
 def _explain(body: bytes) -> tuple[str, str, str]:
     text = body.decode("utf-8", "replace").strip()
     try:

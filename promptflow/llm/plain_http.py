@@ -18,8 +18,8 @@ from urllib.parse import urlsplit
 
 import httptools
 
+from promptflow.llm.network import behind_proxy
 from promptflow.llm.per_loop import PerLoop
-from promptflow.llm.pool import behind_proxy
 
 IDLE_SECONDS = 15.0  # less than servers keep a connection that is not used
 _PLAIN = re.compile(r"http://[\w.\-]+(:\d+)?(/[\w.\-~/:@!$&'()*+,;=%]*)?(\?[\w.\-~/:@!$&'()*+,;=%?]*)?", re.ASCII)

@@ -5,24 +5,23 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import orjson
 
 from promptflow.llm import pressure
 from promptflow.llm.endpoints import Endpoint
-from promptflow.llm.failures import Failure, from_status, user_error
-from promptflow.llm.http import aiohttp
+from promptflow.llm.failures import Failure, broken, from_status, no_connection, timed_out, user_error
+from promptflow.llm.network import CONNECT_SECONDS, READ_SECONDS
 from promptflow.llm.pauses import pause, pauses, turn
 from promptflow.llm.plain_http import Connections, Limits, Place, TooLongError, UnreachableError, direct, place_of
-from promptflow.llm.pool import session
 from promptflow.llm.retry import RetryPolicy, retry_after_seconds
 from promptflow.llm.sse import EventParser, EventTooLong
 from promptflow.tape.current import current
 
 if TYPE_CHECKING:
+    from promptflow.llm.pool import Response
     from promptflow.llm.throttle import Throttle
 
 logger = logging.getLogger(__name__)
@@ -30,8 +29,6 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 ToError = Callable[[Failure, int], Exception]  # the failure, and how often it was repeated
 
-CONNECT_SECONDS = 15.0
-READ_SECONDS = 600.0
 MAX_ERROR_BODY = 64 * 1024
 MAX_ANSWER = 256 * 1024 * 1024
 _TOO_LONG = f"The answer is larger than {MAX_ANSWER >> 20} MiB."
@@ -106,18 +103,17 @@ class Events(Protocol):
 class EventStream:
     """The events of an answer, as they arrive. It belongs to the loop that opened it."""
 
-    def __init__(self, response: aiohttp.ClientResponse) -> None:
+    def __init__(self, response: Response) -> None:
         self._response = response
         self._parser = EventParser()
 
     async def read(self) -> list[dict[str, Any]] | None:
         """The next events, those that arrive together; None at the end. Raises WrappedOpenAIError."""
         try:
-            with _named_failures():
-                while chunk := await _more(self._response):
-                    if events := [_event(data) for data in self._parser.feed(chunk)]:
-                        return events
-                return [_event(data) for data in self._parser.end()] or None
+            while chunk := await self._response.more():
+                if events := [_event(data) for data in self._parser.feed(chunk)]:
+                    return events
+            return [_event(data) for data in self._parser.end()] or None
         except EventTooLong as error:
             failure = Failure("APIResponseValidationError", f"The answer cannot be read: {error}.")
         except Failure as error:
@@ -195,13 +191,12 @@ async def _exchange(method: str, target: Endpoint, data: bytes | None, timeout: 
         return await _exchange_plainly(connections, place, target, data, timeout)
     response = await _send(method, target, data, timeout)
     try:
-        if (response.content_length or 0) > MAX_ANSWER:
+        if response.length > MAX_ANSWER:
             raise Failure("APIResponseValidationError", _TOO_LONG)
-        with _named_failures():
-            parts = []
-            while part := await _more(response):
-                parts.append(part)
-            return _decode(b"".join(parts))
+        parts = []
+        while part := await response.more():
+            parts.append(part)
+        return _decode(b"".join(parts))
     finally:
         response.release()
 
@@ -210,39 +205,35 @@ async def _exchange_plainly(
     connections: Connections, place: Place, target: Endpoint, data: bytes | None, timeout: float | None
 ) -> dict[str, Any]:
     limits = Limits(CONNECT_SECONDS, timeout or READ_SECONDS, timeout, MAX_ANSWER, MAX_ERROR_BODY)
-    with _named_failures():
+    try:
         answer = await connections.ask(place, target.headers, _as_called_there(target, data), limits)
+    except TimeoutError as error:
+        raise timed_out() from error
+    except UnreachableError as error:
+        raise no_connection(error) from error
+    except ConnectionError as error:
+        raise broken(error) from error
+    except TooLongError:
+        raise Failure("APIResponseValidationError", _TOO_LONG) from None
     if answer.status >= 300:
         raise _refusal(answer.status, answer.headers, answer.body)
     _answered.add(target.url)
     return _decode(answer.body)
 
 
-async def _more(response: aiohttp.ClientResponse) -> bytes:
-    """What has come of the body, or the next of it; nothing at its end. aiohttp's own limit is not enough: it ends with
-    a connection whose chunks cannot be read any more, of which it tells nobody who waits (seen with 3.14)."""
-    async with asyncio.timeout(READ_SECONDS):
-        return await response.content.readany()
-
-
-async def _send(method: str, target: Endpoint, data: bytes | None, timeout: float | None) -> aiohttp.ClientResponse:
+async def _send(method: str, target: Endpoint, data: bytes | None, timeout: float | None) -> Response:
     """One request and the beginning of its answer."""
-    limits = aiohttp.ClientTimeout(total=timeout, sock_connect=CONNECT_SECONDS, sock_read=timeout or READ_SECONDS)
-    pool = await session()
-    data = _as_called_there(target, data)
-    with _named_failures():
-        # Redirects are not followed: they would carry the key to another server.
-        response = await pool.request(
-            method, target.url, data=data, headers=target.headers, timeout=limits, allow_redirects=False
-        )
-        if response.status < 300:
-            _answered.add(target.url)
-            return response
-        try:
-            body = b"" if response.status < 400 else await response.content.read(MAX_ERROR_BODY)
-            raise _refusal(response.status, response.headers, body)
-        finally:
-            response.close()
+    from promptflow.llm.pool import request  # what goes to plain http:// does without aiohttp
+
+    response = await request(method, target.url, target.headers, _as_called_there(target, data), timeout)
+    if response.status < 300:
+        _answered.add(target.url)
+        return response
+    try:
+        body = b"" if response.status < 400 else await response.beginning(MAX_ERROR_BODY)
+        raise _refusal(response.status, response.headers, body)
+    finally:
+        response.close()
 
 
 def _as_called_there(target: Endpoint, data: bytes | None) -> bytes | None:
@@ -263,23 +254,6 @@ def _retry_after(headers: Mapping[str, str]) -> str:
         return str(float(milliseconds) / 1000)
     except ValueError:
         return headers.get("retry-after", "")
-
-
-@contextmanager
-def _named_failures() -> Iterator[None]:
-    """What the HTTP clients raise, as a `Failure`."""
-    try:
-        yield
-    except TimeoutError as error:
-        raise Failure("APITimeoutError", "Request timed out.") from error
-    except (aiohttp.ClientConnectorError, UnreachableError) as error:
-        raise Failure("APIConnectionError", f"Connection error. {error}", unreachable=True) from error
-    except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, ConnectionError) as error:
-        raise Failure("APIConnectionError", f"Connection error. {_words(error)}", dropped=True) from error
-    except TooLongError:
-        raise Failure("APIResponseValidationError", _TOO_LONG) from None
-    except aiohttp.ClientError as error:
-        raise Failure("APIConnectionError", f"Connection error. {_words(error)}") from error
 
 
 def _event(data: bytes) -> dict[str, Any]:
@@ -313,7 +287,3 @@ def _decode(data: bytes) -> dict[str, Any]:
             "APIResponseValidationError", f"The model's server answered with what is no JSON object: {shown!r}"
         )
     return value
-
-
-def _words(error: BaseException) -> str:
-    return str(error) or type(error).__name__

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from promptflow.llm.http import aiohttp
-from promptflow.llm.pool import behind_proxy, certificates
+from promptflow.llm.network import behind_proxy, certificates
 from serve.engines.remote_place import Place
 
 CONNECT_SECONDS = 15.0

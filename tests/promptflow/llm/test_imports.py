@@ -26,6 +26,7 @@ HEAVY = (
     [
         ("promptflow.llm.node", HEAVY),
         ("promptflow.llm.prompt_node", (*HEAVY, "aiohttp", "asyncio", "orjson")),
+        ("promptflow.llm.transport", (*HEAVY, "aiohttp")),
         ("promptflow.llm.builtin_tools", (*HEAVY, "aiohttp", "asyncio", "jinja2")),
         ("promptflow.executor.prompty", HEAVY),
     ],

@@ -161,7 +161,7 @@ def test_every_loop_closes_its_pool(model_server: ModelServer) -> None:
     ("how", "words"), [("whole", "Connection error. The answer is no HTTP"), ("stream", "timed out")]
 )
 def test_chunks_that_cannot_be_read_end_the_call(monkeypatch: pytest.MonkeyPatch, how: str, words: str) -> None:
-    monkeypatch.setattr(transport, "READ_SECONDS", 0.5)
+    monkeypatch.setattr("promptflow.llm.pool.READ_SECONDS", 0.5)
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
