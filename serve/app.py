@@ -21,7 +21,7 @@ import uvicorn
 from catalog.assets import LOCK, Asset, Assets
 from promptflow._version import __version__
 from promptflow.workspace import Workspace
-from promptflow.workspace.http_server import HttpServer
+from promptflow.workspace.http_server import BACKLOG, HttpServer
 from promptflow.workspace.optional import need
 from serve.endpoints.store import EndpointStore
 from serve.gateway.accesslog import AccessLog
@@ -235,7 +235,7 @@ class Server(HttpServer):
             server_header=False,
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=GRACE_SECONDS,
-            backlog=2048,
+            backlog=BACKLOG,
         )
         super().__init__(config, ready)
 

@@ -12,15 +12,20 @@ import uvicorn
 
 from promptflow.exceptions import UserErrorException
 
+BACKLOG = 2048  # connections that wait until they are taken
+
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket that takes requests at an address; port 0 is a free one."""
+    """A socket that takes requests at an address, which is nobody else's from now on; port 0 is a free one."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # With the protocol left at 0 asyncio does not turn Nagle's algorithm off, and every answer waits 40 ms.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
+        # Not only bound: until one of them listens, several processes can have the same address, and uvloop does not
+        # tell those that come too late.
+        listener.listen(BACKLOG)
     except (OSError, OverflowError) as error:
         listener.close()
         reason = getattr(error, "strerror", None) or error

@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import signal
+import socket
 import sys
 import time
 import urllib.request
@@ -94,17 +95,15 @@ def start_server(
     max_body: int | None = None,
     grpc_port: int | None = None,
 ) -> Beacon:
-    """Start it in the background, and wait until it answers. Without a ``port``: that of the last time, the usual
-    one, or the next that is free."""
-    port = _free_port(host, workspace.home) if port is None else port
+    """Start it in the background, and wait until it answers. Without a ``port`` it takes that of the last time, the
+    usual one, or the next that is free: by itself, for another workspace's server may start at the same moment."""
     if grpc_port is not None:
         need("grpc", extra="grpc")
-    for wanted in (port, *([] if grpc_port is None else [grpc_port])):
-        with contextlib.closing(listen(host, wanted)):
-            pass  # says now, and here, what would be wrong with it
     argv = [sys.executable, "-P", "-m", "promptflow", "server", "start", "--foreground", "--host", host]
-    argv += ["--port", str(port), *(["--max-body", str(max_body)] if max_body is not None else [])]
-    argv += ["--grpc-port", str(grpc_port)] if grpc_port is not None else []
+    for flag, wanted in (("--port", port), ("--grpc-port", grpc_port)):
+        listen(host, wanted or 0).close()  # says now, and here, what would be wrong with it
+        argv += [flag, str(wanted)] if wanted is not None else []
+    argv += ["--max-body", str(max_body)] if max_body is not None else []
     workspace.processes.start(NAME, argv, env={"PF_HOME_DIRECTORY": str(workspace.home)}, cwd=workspace.home)
     return _answering(workspace)
 
@@ -163,8 +162,7 @@ def _in_foreground(workspace: Workspace, args: Namespace, out: Output) -> int:
     from serve.app import serve  # brings uvicorn and the database, which the other verbs have no need of
 
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.WARNING)
-    port = _free_port(args.host, workspace.home) if args.port is None else args.port
-    listener = listen(args.host, port)
+    listener = _listen_anywhere(args.host, workspace.home) if args.port is None else listen(args.host, args.port)
     max_body = {} if args.max_body is None else {"max_body": args.max_body}
     serve(workspace, listener, grpc_port=args.grpc_port, ready=lambda url: out.note(f"{url}, until Ctrl-C"), **max_body)
     return exits.OK
@@ -174,12 +172,12 @@ def _answers_grpc(running: Beacon, port: int) -> bool:
     return bool(running.grpc) and port in (0, running.grpc)
 
 
-def _free_port(host: str, home: Path) -> int:
-    """The one of the last time, so that addresses stay; else the usual one, or the next that is free."""
+def _listen_anywhere(host: str, home: Path) -> socket.socket:
+    """At the port of the last time, so that addresses stay; else the usual one, or the next that is free."""
     usual = range(DEFAULT_PORT, DEFAULT_PORT + 1000)
     for port in itertools.chain([last_port(home) or DEFAULT_PORT], usual):
-        with contextlib.suppress(UserErrorException), contextlib.closing(listen(host, port)):
-            return port
+        with contextlib.suppress(UserErrorException):
+            return listen(host, port)
     raise UserErrorException(f"No port of {host} from {DEFAULT_PORT} on is free.")
 
 

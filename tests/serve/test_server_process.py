@@ -117,6 +117,17 @@ def test_commands_that_need_a_server_at_the_same_time_start_one(workspace: Works
         one.close()
 
 
+def test_servers_of_two_workspaces_that_start_at_the_same_moment_have_a_port_each(workspace: Workspace) -> None:
+    with Workspace.open(workspace.home.parent / "other", database_url="") as other:
+        try:
+            with ThreadPoolExecutor() as pool:
+                found = list(pool.map(lambda one: ensure_server(one, Output()), (workspace, other)))
+            assert len({beacon.port for beacon in found}) == 2
+            assert [call(beacon, "/api/v1/endpoints") for beacon in found] == [(200, []), (200, [])]
+        finally:
+            stop_server(other)
+
+
 def test_a_port_that_is_taken_says_so_and_without_one_the_next_is_used(workspace: Workspace) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
