@@ -9,14 +9,13 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-import h11
 from starlette.types import Message, Receive, Scope, Send
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 ZERO_COPY = "http.response.zerocopysend"
 
 
-class ZeroCopyProtocol(H11Protocol):
+class ZeroCopyProtocol(HttpToolsProtocol):
     """uvicorn's HTTP/1.1 with that extension, for connections that are not encrypted here, on the loops that can."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -28,6 +27,8 @@ class ZeroCopyProtocol(H11Protocol):
         async def send_either(message: Message) -> None:
             if message["type"] != ZERO_COPY:
                 return await send(message)
+            # The cycle of this request counts what is left of the length that was announced.
+            send.__self__.expected_content_length -= message["count"]  # type: ignore[attr-defined]
             await self._send_file(message)
             if not message.get("more_body"):
                 await send({"type": "http.response.body"})
@@ -39,21 +40,9 @@ class ZeroCopyProtocol(H11Protocol):
     async def _send_file(self, message: Message) -> None:
         """``count`` bytes of ``file`` from ``offset`` on. Where they do not all go out, the connection ends."""
         count = message["count"]
-        # So h11 still compares what is sent to the length that was announced.
-        self.conn.send_with_data_passthrough(h11.Data(data=_Bytes(count)))  # type: ignore[arg-type]
         try:
             sent = await self.loop.sendfile(self.transport, message["file"], message["offset"], count, fallback=False)
         except (OSError, RuntimeError):  # whoever asked has gone, or the disk failed
             sent = 0
         if sent != count:
             self.transport.abort()
-
-
-class _Bytes:
-    """Stands for bytes that h11 need not see."""
-
-    def __init__(self, count: int) -> None:
-        self.count = count
-
-    def __len__(self) -> int:
-        return self.count
