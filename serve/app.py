@@ -9,7 +9,7 @@ import logging
 import os
 import resource
 import socket
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,6 +20,7 @@ import uvicorn
 
 from catalog.assets import LOCK, Asset, Assets
 from promptflow._version import __version__
+from promptflow.exceptions import PromptflowException
 from promptflow.workspace import Workspace
 from promptflow.workspace.http_server import BACKLOG, HttpServer
 from promptflow.workspace.optional import need
@@ -32,6 +33,7 @@ from serve.gateway.gateway import MAX_BODY, Gateway
 from serve.gateway.paths import locate
 from serve.gateway.protocol import Protocol, check_all
 from serve.gateway.steady import steady
+from serve.lasting import lasting
 from serve.metrics import CONTENT_TYPE
 from serve.scorers.collecting import folders
 from serve.supervisor.beacon import lit, only_server, server_key
@@ -74,9 +76,13 @@ class ServerApp:
     async def open(self) -> None:
         self.places.clear()
         await self.sync.reload()
-        captures = self.writer.run(lambda: self.sync.captures.values())
-        beside = (self.sync.run(), self.access.run(), captures, self._find_collected())
-        self._tasks = [asyncio.create_task(one) for one in beside]
+        beside: dict[str, Callable[[], Awaitable[None]]] = {
+            "looking at the store": self.sync.run,
+            "writing the access log": self.access.run,
+            "writing captured requests": lambda: self.writer.run(lambda: self.sync.captures.values()),
+            "looking for collections": self._find_collected,
+        }
+        self._tasks = [asyncio.create_task(lasting(what, work)) for what, work in beside.items()]
 
     async def close(self) -> None:
         for task in self._tasks:
@@ -99,8 +105,16 @@ class ServerApp:
             case "/api/reload" if scope["method"] == "POST":
                 if not self.is_owner(scope):
                     return await _answer(send, 401, _error("Unauthorized", "This needs the workspace's key."))
-                return await _answer(send, 200, {"counter": await self.reload()})
+                return await self._answer_reload(send)
         await self._others(scope, receive, send)
+
+    async def _answer_reload(self, send: Any) -> None:
+        try:
+            counter = await self.reload()
+        except PromptflowException as error:  # who made a change is told why it has no effect
+            hint = f" ({error.hint})" if error.hint else ""
+            return await _answer(send, 500, _error(type(error).__name__, f"{error}{hint}"))
+        await _answer(send, 200, {"counter": counter})
 
     def is_owner(self, scope: Any) -> bool:
         """Whether a request shows the workspace's own key."""

@@ -11,8 +11,17 @@ from urllib.parse import quote
 from promptflow.exceptions import UserErrorException
 from serve.supervisor.beacon import Beacon
 
+UNAUTHORIZED, NOT_FOUND = 401, 404
 READY, SCALED_TO_ZERO, CRASH_LOOP, FAILED = "Ready", "ScaledToZero", "CrashLoop", "Failed"
 _SECONDS = 60.0
+
+
+class ServerRefusedError(UserErrorException):
+    """The server answered, with an error."""
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(f"The server said no ({code}): {message}")
+        self.code = code
 
 
 class ServerClient:
@@ -41,7 +50,7 @@ class ServerClient:
                 return json.load(answer)
         except HTTPError as error:
             with error:
-                raise UserErrorException(f"The server said no ({error.code}): {_message(error.read())}") from error
+                raise ServerRefusedError(error.code, _message(error.read())) from error
         except (URLError, OSError, ValueError) as error:
             raise UserErrorException(
                 f"The server at {self.beacon.url} does not answer: {getattr(error, 'reason', error)}.",

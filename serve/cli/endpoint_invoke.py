@@ -38,9 +38,9 @@ def run(args: Namespace, out: Output) -> None:
     if args.local and not args.deployment_name:
         args.deployment_name = _only(store, args.name)
     targets = _targets(store, args.name, args.deployment_name)
-    fresh = find(store.workspace.home) is None
+    before = find(store.workspace.home)
     beacon = ensure_server(store.workspace, out)
-    if fresh:
+    if before is None or before.pid != beacon.pid:
         wait_until_ready(beacon, args.name, targets, args.timeout, out)
     shown = credentials(store, args.name)
     headers = {

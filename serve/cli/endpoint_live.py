@@ -10,7 +10,16 @@ from typing import Any
 from promptflow.cli.output import Output
 from promptflow.exceptions import UserErrorException
 from promptflow.workspace import Workspace, pids
-from serve.cli.endpoint_client import CRASH_LOOP, FAILED, READY, SCALED_TO_ZERO, ServerClient
+from serve.cli.endpoint_client import (
+    CRASH_LOOP,
+    FAILED,
+    NOT_FOUND,
+    READY,
+    SCALED_TO_ZERO,
+    UNAUTHORIZED,
+    ServerClient,
+    ServerRefusedError,
+)
 from serve.cli.server import DEFAULT_PORT, HOST
 from serve.supervisor.beacon import Beacon, find, last_port
 
@@ -68,32 +77,64 @@ def base_url(workspace: Workspace) -> str:
 def _wait(client: ServerClient, endpoint: str, name: str, deadline: float, out: Output, revision: int) -> None:
     what, told = f"{endpoint}/{name}", time.monotonic() + _TOLD_SECONDS
     while True:
-        found = _status(client, endpoint, name)
-        current = found["revision"] >= revision
-        if current and found["state"] in _DONE:
+        found, trouble = _look(client, endpoint, name, revision)
+        if found is not None and found["state"] in _DONE:
             return
-        if current and found["state"] in _BAD:
+        if found is not None and found["state"] in _BAD:
             log = "\n".join(found["log"])
             raise DeploymentFailedError(
                 f"The deployment {what} failed. {found['message']}\n{log}".strip(), hint=_logs(endpoint, name)
             )
         now = time.monotonic()
         if now > deadline:
-            raise DeploymentFailedError(f"The deployment {what} is not ready yet.", hint=_logs(endpoint, name))
+            raise DeploymentFailedError(
+                f"The deployment {what} is not ready yet{trouble and f': {trouble}'}.", hint=_logs(endpoint, name)
+            )
         if now > told:
             told = now + _TOLD_SECONDS
-            out.note(f"waiting for {what}: {found['instances_ready']} of {found['instances_wanted']} ready", "dim")
+            ready = f"{found['instances_ready']} of {found['instances_wanted']} ready" if found is not None else trouble
+            out.note(f"waiting for {what}: {ready}", "dim")
         time.sleep(_POLL_SECONDS)
 
 
-def _status(client: ServerClient, endpoint: str, name: str) -> dict[str, Any]:
-    """What the server says; nothing yet where it is still to hear of the deployment."""
+def _look(client: ServerClient, endpoint: str, name: str, revision: int) -> tuple[dict[str, Any] | None, str]:
+    """How the deployment is, or None and the reason why that is not known now; an error where it never will be."""
     try:
-        return client.status(endpoint, name)
-    except UserErrorException:
-        if not pids.is_running(client.beacon.pid, client.beacon.identity):
-            raise
-        return {"revision": -1, "instances_ready": 0, "instances_wanted": 0}
+        found = client.status(endpoint, name)
+        if found["revision"] >= revision:
+            return found, ""
+    except ServerRefusedError as error:
+        if error.code == UNAUTHORIZED:
+            raise DeploymentFailedError(
+                f"What answers at {client.beacon.url} is not the server of this workspace.",
+                hint="pf server start --force starts it anew",
+            ) from error
+        if error.code == NOT_FOUND:
+            raise DeploymentFailedError(
+                f"The server at {client.beacon.url} finds no deployment {endpoint}/{name}: it was deleted meanwhile, "
+                "or the server was started with another PF_DATABASE_URL.",
+                hint="pf server start --force starts it with the one of now",
+            ) from error
+    except UserErrorException as error:
+        return None, _silent(client.beacon, error)
+    return None, _put_in_force(client)
+
+
+def _put_in_force(client: ServerClient) -> str:
+    """Have the server look at the store again, which it did not do in time; what keeps it from that."""
+    try:
+        client.reload()
+    except UserErrorException as error:
+        return error.message.rstrip(".")
+    return "the server has only just heard of it"
+
+
+def _silent(beacon: Beacon, error: UserErrorException) -> str:
+    if not pids.is_running(beacon.pid, beacon.identity):
+        raise DeploymentFailedError(
+            f"The server at {beacon.url} (pid {beacon.pid}) has ended.", hint="pf server start starts it again"
+        ) from error
+    return error.message.rstrip(".")
 
 
 def _logs(endpoint: str, name: str) -> str:

@@ -36,10 +36,10 @@ MIB = 2**20
 def start(args: Namespace, out: Output) -> int:
     workspace = Workspace.open()
     workspace.require_writable()
-    running = find(workspace.home)
-    if running is not None and args.force:
+    if args.force:
         stop_server(workspace)
-    elif running is not None and args.port not in (None, 0, running.port):
+    running = _answering_one(workspace)
+    if running is not None and args.port not in (None, 0, running.port):
         raise UserErrorException(
             f"The server of this workspace runs on port {running.port}.", hint="pf server start --force moves it"
         )
@@ -74,17 +74,30 @@ def status(args: Namespace, out: Output) -> int:
 
 def ensure_server(workspace: Workspace, out: Output) -> Beacon:
     """The running server; where there is none, it is started in the background, and said so."""
-    running = find(workspace.home)
+    running = _answering_one(workspace)
     if running is not None:
         return running
     try:
         running = start_server(workspace)
     except WorkspaceError:
-        process = workspace.processes.get(NAME)
-        if process is None or not process.is_running:
-            raise
-        return _answering(workspace)  # another command is starting it just now
+        # There is its process already. Either another command has just started it, or it is about to end.
+        with contextlib.suppress(UserErrorException):
+            return _answering(workspace)
+        running = start_server(workspace)
     out.note(f"started the server of this workspace at {running.url} (pf server stop ends it)")
+    return running
+
+
+def _answering_one(workspace: Workspace) -> Beacon | None:
+    """The server that runs, or None; one that is just ending is waited for, and is none."""
+    deadline = time.monotonic() + START_SECONDS
+    while (running := find(workspace.home)) is not None and not answers(running):
+        if time.monotonic() > deadline:
+            raise UserErrorException(
+                f"The server of this workspace (pid {running.pid}) runs, but does not answer at {running.url}.",
+                hint="pf server start --force starts it anew",
+            )
+        time.sleep(0.05)
     return running
 
 

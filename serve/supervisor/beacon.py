@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from promptflow.workspace import Workspace, pids
 from promptflow.workspace.atomic import write_whole
 from promptflow.workspace.locks import file_lock
 
+ENDING_SECONDS = 20.0  # that the one before may take until it is gone
 KEY = "server:key"  # the secret that opens the REST API
 
 
@@ -57,18 +59,13 @@ def find(home: Path) -> Beacon | None:
 
 @contextlib.contextmanager
 def only_server(home: Path) -> Iterator[None]:
-    """Within it, no other server of this workspace starts. UserErrorException if one runs."""
-    try:
-        with file_lock(home / "locks" / "server.lock", timeout=0):
-            yield
-    except WorkspaceError as error:
-        running = find(home)
-        if running is None:
-            raise
-        raise UserErrorException(
-            f"The server of this workspace runs already, at {running.url} (pid {running.pid}).",
-            hint="pf server stop ends it",
-        ) from error
+    """Within it, no other server of this workspace starts. UserErrorException if one runs; one that is ending is
+    waited for."""
+    with contextlib.ExitStack() as stack:
+        deadline = time.monotonic() + ENDING_SECONDS
+        while not _locked(stack, home, time.monotonic() > deadline):
+            time.sleep(0.05)
+        yield
 
 
 @contextlib.contextmanager
@@ -92,6 +89,22 @@ def last_port(home: Path) -> int | None:
         return int(_port_file(home).read_text())
     except (OSError, ValueError):
         return None
+
+
+def _locked(stack: contextlib.ExitStack, home: Path, last: bool) -> bool:
+    try:
+        stack.enter_context(file_lock(home / "locks" / "server.lock", timeout=0))
+    except WorkspaceError as error:
+        running = find(home)
+        if running is not None:
+            raise UserErrorException(
+                f"The server of this workspace runs already, at {running.url} (pid {running.pid}).",
+                hint="pf server stop ends it",
+            ) from error
+        if last:
+            raise
+        return False  # its server does not answer any more, or not yet
+    return True
 
 
 def server_key(workspace: Workspace) -> str:

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import socket
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -19,12 +20,13 @@ import pytest
 from promptflow.cli.output import Output
 from promptflow.exceptions import UserErrorException
 from promptflow.workspace import Workspace, pids
+from promptflow.workspace.locks import file_lock
 from serve.cli.endpoint_live import base_url
-from serve.cli.server import DEFAULT_PORT, ensure_server, start_server, stop_server
+from serve.cli.server import DEFAULT_PORT, answers, ensure_server, start_server, stop_server
 from serve.endpoints.records import Deployment, Endpoint
 from serve.endpoints.spec import Spec
 from serve.endpoints.store import EndpointStore
-from serve.supervisor.beacon import Beacon, find
+from serve.supervisor.beacon import Beacon, find, only_server
 from tests.serve.supervisor.world import SECONDS, says
 
 OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -115,6 +117,41 @@ def test_commands_that_need_a_server_at_the_same_time_start_one(workspace: Works
     assert len({beacon.pid for beacon in found}) == 1
     for one in opened:
         one.close()
+
+
+def test_a_server_that_is_ending_is_waited_for_and_then_another_is_started(workspace: Workspace) -> None:
+    store, code = EndpointStore(workspace), workspace.home.parent / "slow"
+    code.mkdir()
+    (code / "score.py").write_text(says("late").replace("    return", "    import time; time.sleep(1); return"))
+    store.create(Endpoint("shop"))
+    store.put(Deployment("shop", "blue", Spec("script", code=code, scoring_script="score.py")))
+    store.set_traffic("shop", {"blue": 100})
+    key, first = store.keys("shop").primary, start_server(workspace, port=0)
+    with ThreadPoolExecutor() as pool:
+        asked = pool.submit(call, first, "/endpoints/shop/score", key, b"{}")
+        until(lambda: call(first, "/api/v1/endpoints/shop/deployments/blue/status")[1]["in_flight"] == 1)
+        os.kill(first.pid, signal.SIGTERM)
+        until(lambda: not answers(first))
+        second = ensure_server(workspace, Output())
+        assert asked.result() == (200, "late")
+    assert second.pid != first.pid and second.url == first.url
+    assert call(second, "/endpoints/shop/score", key, b"{}") == (200, "late")
+
+
+def test_a_server_that_has_only_its_end_before_it_keeps_the_next_waiting(tmp_path: Path) -> None:
+    """Its file is gone by then, and its lock is not."""
+    held = threading.Event()
+
+    def ending() -> None:
+        with file_lock(tmp_path / "locks" / "server.lock"):
+            held.set()
+            time.sleep(0.3)
+
+    with ThreadPoolExecutor() as pool:
+        ended = pool.submit(ending)
+        held.wait(SECONDS)
+        with only_server(tmp_path):
+            ended.result(SECONDS)
 
 
 def test_servers_of_two_workspaces_that_start_at_the_same_moment_have_a_port_each(workspace: Workspace) -> None:
