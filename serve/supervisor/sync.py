@@ -34,13 +34,17 @@ class Sync:
 
     async def run(self) -> None:
         """Look at the store from time to time, until cancelled."""
+        told = ""  # once for each reason: it may take days until somebody mends it
         while True:
             await asyncio.sleep(POLL_SECONDS)
             try:
                 if await asyncio.to_thread(self.store.counter) != self.counter:
                     await self.reload()
+                told = ""
             except PromptflowException as error:
-                logger.warning("the store cannot be read, all stays as it is: %s", error)
+                if told != str(error):
+                    logger.warning("the store cannot be read, all stays as it is: %s", error)
+                told = str(error)
             except Exception:
                 logger.exception("looking at the store failed; all stays as it is")
 
