@@ -24,7 +24,7 @@ from promptflow.exceptions import UserErrorException, WorkspaceError
 from promptflow.workspace import Workspace, pids
 from promptflow.workspace.http_server import listen
 from promptflow.workspace.optional import need
-from serve.supervisor.beacon import Beacon, find, last_port
+from serve.supervisor.beacon import Beacon, find, last_port, left
 
 NAME = "server"
 HOST = "127.0.0.1"
@@ -78,7 +78,7 @@ def ensure_server(workspace: Workspace, out: Output) -> Beacon:
     if running is not None:
         return running
     try:
-        running = start_server(workspace)
+        running = start_server(workspace, grpc_port=_grpc_of_killed(workspace.home))
     except WorkspaceError:
         # There is its process already. Either another command has just started it, or it is about to end.
         with contextlib.suppress(UserErrorException):
@@ -86,6 +86,17 @@ def ensure_server(workspace: Workspace, out: Output) -> Beacon:
         running = start_server(workspace)
     out.note(f"started the server of this workspace at {running.url} (pf server stop ends it)")
     return running
+
+
+def _grpc_of_killed(home: Path) -> int | None:
+    """Where a server that was killed answered by gRPC, for its clients will come back there; None if it did not, or if
+    the port is taken."""
+    killed = left(home)
+    with contextlib.suppress(UserErrorException):
+        if killed is not None and killed.grpc:
+            listen(HOST, killed.grpc).close()
+            return killed.grpc
+    return None
 
 
 def _answering_one(workspace: Workspace) -> Beacon | None:

@@ -48,13 +48,16 @@ class Beacon:
 
 def find(home: Path) -> Beacon | None:
     """The server that runs now, or None."""
+    beacon = left(home)
+    return beacon if beacon is not None and pids.is_running(beacon.pid, beacon.identity) else None
+
+
+def left(home: Path) -> Beacon | None:
+    """The server that runs now, or the one that was killed, if none has run since; else None."""
     try:
-        beacon = Beacon(**json.loads(_file(home).read_bytes()))
-    except FileNotFoundError:
-        return None
+        return Beacon(**json.loads(_file(home).read_bytes()))
     except (ValueError, TypeError, OSError):
         return None
-    return beacon if pids.is_running(beacon.pid, beacon.identity) else None
 
 
 @contextlib.contextmanager

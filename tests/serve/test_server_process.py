@@ -90,6 +90,21 @@ def test_a_server_that_is_killed_takes_its_instances_along_and_comes_back_as_the
     assert len(call(second, "/api/v1/endpoints/shop/deployments/blue/status")[1]["instances"]) == 1
 
 
+def test_a_server_that_was_killed_comes_back_with_its_grpc_one_that_was_stopped_without(workspace: Workspace) -> None:
+    pytest.importorskip("grpc")
+    first = start_server(workspace, port=0, grpc_port=0)
+    os.kill(first.pid, signal.SIGKILL)
+    until(lambda: not pids.is_running(first.pid, first.identity))
+    second = ensure_server(workspace, Output())
+    assert (second.port, second.grpc) == (first.port, first.grpc)
+    os.kill(second.pid, signal.SIGKILL)
+    until(lambda: not pids.is_running(second.pid, second.identity))
+    with socket.create_server(("127.0.0.1", first.grpc)):
+        assert ensure_server(workspace, Output()).grpc == 0
+    stop_server(workspace)
+    assert ensure_server(workspace, Output()).grpc == 0
+
+
 def test_there_is_one_server_per_workspace_and_it_ends_in_order(workspace: Workspace) -> None:
     key = deployed(workspace, "one")
     beacon = start_server(workspace, port=0)
