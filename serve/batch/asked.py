@@ -49,7 +49,8 @@ def read_request(properties: Mapping[str, Any], deployment: BatchDeployment, wor
     settings = read_settings({**before, **own})
     name, display_name, experiment = (_text(found, key) for key in _WORDS[:3])
     tags = {str(key): str(value) for key, value in _mapping(found.get("tags"), "properties.tags").items()}
-    return Request(given, settings, words, folder, name, experiment, display_name, tags)
+    type_ = FILE if file else FOLDER
+    return Request(given, settings, words, folder, name, experiment, display_name, tags, type_)
 
 
 def _inputs(

@@ -13,7 +13,7 @@ from promptflow.exceptions import ValidationException
 from promptflow.workspace import Workspace
 from promptflow.workspace.atomic import make_folder
 from promptflow.workspace.urls import is_url
-from serve.batch.inputs import Input
+from serve.batch.inputs import FOLDER, Input
 from serve.batch.jobs import COMPLETED, ENDED, INTERRUPTED, NOT_STARTED, Job, JobStateError, JobStore, new_name
 from serve.batch.records import APPEND_ROW, OUTPUT, BatchDeployment, Settings
 from serve.endpoints.spec_rows import spec_to_row
@@ -23,7 +23,8 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
 
 @dataclass(frozen=True)
 class Request:
-    """What a caller asks for. ``inputs`` are those of a flow; ``output`` a folder, empty for one of the job's own."""
+    """What a caller asks for. ``inputs`` are those of a flow; ``output`` a folder, empty for one of the job's own.
+    ``output_type`` FILE: of that folder, only the file of ``settings`` is the output."""
 
     input: Input
     settings: Settings
@@ -33,6 +34,7 @@ class Request:
     experiment: str = ""
     display_name: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
+    output_type: str = FOLDER
 
 
 def submit(workspace: Workspace, deployment: BatchDeployment, request: Request) -> Job:
@@ -56,6 +58,7 @@ def record_job(workspace: Workspace, deployment: BatchDeployment, request: Reque
         "input": request.input.to_json(),
         "inputs": dict(request.inputs),
         "output": str(_output(request) or jobs.folder(name) / OUTPUT),
+        "output_type": request.output_type,
         "experiment_name": request.experiment or deployment.endpoint,
         "tags": dict(request.tags),
     }

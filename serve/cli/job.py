@@ -12,8 +12,8 @@ from promptflow.cli.command import Command
 from promptflow.cli.errors import UsageError
 from promptflow.cli.output import Output
 from promptflow.workspace import Workspace
-from promptflow.workspace.atomic import file_error
-from serve.batch.document import job_document
+from promptflow.workspace.atomic import file_error, make_folder
+from serve.batch.document import job_document, output_path
 from serve.batch.jobs import COMPLETED, JobStore
 from serve.batch.records import OUTPUT
 from serve.batch.submit import resume as go_on
@@ -63,7 +63,7 @@ def download(args: Namespace, out: Output) -> None:
     target = Path(args.download_path).expanduser()
     done = []
     if args.all or args.output_name != "default":
-        done.append(_copy(Path(job.record["output"]), target / "named-outputs" / OUTPUT))
+        done.append(_copy(output_path(job), target / "named-outputs" / OUTPUT))
     if args.all or args.output_name == "default":
         done.append(_copy(jobs.folder(job.name) / "logs", target / "artifacts" / "logs"))
     for folder in done:
@@ -85,11 +85,14 @@ def _set_archived(name: str, archived: bool, out: Output) -> None:
     out.note(f"the job '{name}' is {'hidden from' if archived else 'shown in'} lists")
 
 
-def _copy(source: Path, target: Path) -> Path:
-    if not source.is_dir():
+def _copy(source: Path | None, target: Path) -> Path:
+    if source is None or not source.exists():
         raise UsageError(f"there is nothing to download yet: no {source}", hint="pf job show -n NAME --query status")
     try:
-        shutil.copytree(source, target, dirs_exist_ok=True)
+        if source.is_dir():
+            shutil.copytree(source, target, dirs_exist_ok=True)
+        else:
+            shutil.copy2(source, make_folder(target) / source.name)
     except shutil.Error as error:
         raise UsageError(f"not all could be copied: {error.args[0][0][2]}") from error
     except OSError as error:

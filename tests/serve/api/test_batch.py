@@ -80,6 +80,7 @@ def test_a_job_from_its_request_to_its_end(tmp_path: Path) -> None:
             done = await ended(call, job["name"])
             assert (done["status"], done["tags"]) == ("Completed", {"a": "1"})
             assert (target / "sizes.csv").read_text() == "0.txt 0\n1.txt 1\n2.txt 2\n"
+            assert done["outputs"] == {"score": {"type": "uri_file", "path": f"{target}/sizes.csv"}}
             assert "Completed" in log
             for at in (f"{AT}/jobs", "v1/jobs"):
                 assert [one["name"] for one in (await call("GET", at))[1]] == [job["name"]]

@@ -11,6 +11,11 @@ from pathlib import Path
 import pytest
 
 from promptflow.cli.main import main
+from promptflow.workspace import Workspace
+from serve.batch.asked import read_request
+from serve.batch.store import BatchStore
+from serve.batch.submit import record_job
+from serve.batch.work import work
 from tests.serve.batch.conftest import FILES
 
 Pf = Callable[..., tuple[int, str, str]]
@@ -73,6 +78,20 @@ def test_from_the_yaml_to_the_predictions(deployed: Pf, project: Path) -> None:
     assert name in pf("job", "list", "--archived-only")[1]
     assert pf("job", "restore", "-n", name)[0] == 0
     assert name in pf("job", "list")[1]
+
+
+def test_of_an_output_that_is_a_file_only_that_is_downloaded(deployed: Pf, project: Path) -> None:
+    (project / "scores").mkdir()
+    (project / "scores/of_another_job.csv").write_text("1\n")
+    output = {"score": {"JobOutputType": "UriFile", "Uri": f"{project}/scores/mine.csv"}}
+    data = {"files": {"JobInputType": "UriFolder", "Uri": f"{project}/data"}}
+    with Workspace.open() as workspace:
+        deployment = BatchStore(workspace).deployment("sums", "driver")
+        request = read_request({"InputData": data, "OutputData": output}, deployment, workspace)
+        name = record_job(workspace, deployment, request).name
+        work(workspace, name)
+    assert deployed("job", "download", "-n", name, "--output-name", "score", "-p", "out")[0] == 0
+    assert [file.name for file in (project / "out/named-outputs/score").iterdir()] == ["mine.csv"]
 
 
 def test_what_a_job_may_have_otherwise(deployed: Pf, project: Path) -> None:
