@@ -23,19 +23,25 @@ _OUR_OWN = frozenset(("mlflow", "mlflow-skinny", "pip", "setuptools"))  # of whi
 class VersionGapWarning(UserWarning):
     """A model was written by another version of a library than is installed."""
 
+    def __init__(self, package: str, written: str, here: str) -> None:
+        super().__init__(_gap(package, written, here))
+        self.package = package
+
 
 @contextlib.contextmanager
 def noticed() -> Iterator[list[str]]:
-    """The gaps that whoever loads something within it is warned of, scikit-learn's own warnings among them. Other
-    warnings go where they went."""
-    found, before = list[str](), warnings.showwarning
+    """The gaps that whoever loads something within it is warned of, scikit-learn's own warnings among them; one for
+    each package, for the file itself knows better than what was written down beside it. Other warnings go where they
+    went."""
+    found, named_already, before = list[str](), set[str](), warnings.showwarning
 
     def show(message: Any, *rest: Any, **named: Any) -> None:
-        text = _gap_of(message)
-        if not text:
+        gap = _gap_of(message)
+        if gap is None:
             before(message, *rest, **named)
-        elif text not in found:
-            found.append(text)
+        elif gap.package not in named_already:
+            named_already.add(gap.package)
+            found.append(str(gap))
 
     warnings.showwarning = show
     try:
@@ -70,15 +76,15 @@ def _compare(packages: list[str], written: str) -> bool:
     here = next((found for name in packages if (found := _installed(name))), "")
     if here.partition("+")[0] == written.partition("+")[0]:
         return False
-    warnings.warn(_gap(packages[0], written, here), VersionGapWarning, stacklevel=2)
+    warnings.warn(VersionGapWarning(packages[0], written, here), stacklevel=2)
     return True
 
 
-def _gap_of(message: Any) -> str:
+def _gap_of(message: Any) -> VersionGapWarning | None:
     if isinstance(message, VersionGapWarning):
-        return str(message)
+        return message
     written, here = (getattr(message, f"{name}_sklearn_version", "") for name in ("original", "current"))
-    return _gap("scikit-learn", written, here) if written and here else ""
+    return VersionGapWarning("scikit-learn", written, here) if written and here else None
 
 
 def _gap(package: str, written: str, here: str) -> str:

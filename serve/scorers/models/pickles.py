@@ -38,7 +38,8 @@ def guarded(read: Callable[[], Any], path: Path) -> Any:
     except (LoadError, MemoryError):
         raise
     except Exception as error:
-        raise LoadError(f"{path.name} cannot be loaded: {type(error).__name__}: {error}", hint=_hint(path)) from error
+        said = str(error).partition("\nStack trace:")[0]  # what XGBoost adds of its C++ helps nobody
+        raise LoadError(f"{path.name} cannot be loaded: {type(error).__name__}: {said}", hint=_hint(path)) from error
 
 
 def _plain(path: Path) -> Any:

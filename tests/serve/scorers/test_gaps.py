@@ -103,6 +103,15 @@ def test_what_a_script_loads_is_told_by_the_deployment_also_when_it_is_scaled_to
     asyncio.run(play())
 
 
+def test_what_the_file_says_counts_more_than_what_is_written_beside_it(pickled: Path) -> None:
+    told = "flavors:\n  sklearn: {pickled_model: model.pkl, sklearn_version: 0.1}\n"
+    (pickled.parent / "MLmodel").write_text(told)
+    with noticed() as notes, warnings.catch_warnings():
+        warnings.simplefilter("always")
+        open_model(Loading(pickled.parent, pickles=True))
+    assert [WRITTEN in note for note in notes] == [True]
+
+
 def test_a_model_of_this_version_says_nothing(tmp_path: Path) -> None:
     (tmp_path / "model.pkl").write_bytes(pickle.dumps(fitted()))
     with noticed() as notes:
@@ -152,5 +161,6 @@ def test_other_warnings_go_where_they_went(recwarn: pytest.WarningsRecorder) -> 
     with noticed() as notes, warnings.catch_warnings():
         warnings.simplefilter("always")
         warnings.warn("of something else", stacklevel=1)
-        warnings.warn("a gap", VersionGapWarning, stacklevel=1)
-    assert notes == ["a gap"] and [str(one.message) for one in recwarn] == ["of something else"]
+        warnings.warn(VersionGapWarning("it", "1", "2"), stacklevel=1)
+    assert [note.partition(",")[0] for note in notes] == ["The model was written with it 1"]
+    assert [str(one.message) for one in recwarn] == ["of something else"]

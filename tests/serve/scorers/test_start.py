@@ -11,6 +11,7 @@ from serve.endpoints.spec import SCRIPT, Spec
 from serve.scorers.base import LoadError
 from serve.scorers.models import skops
 from serve.scorers.models.base import Loading
+from serve.scorers.models.pickles import guarded
 from tests.serve.scorers.workers import worker
 
 COLLECTS = """
@@ -91,6 +92,15 @@ def test_a_skops_file_without_a_schema_is_told(tmp_path: Path) -> None:
         archive.writestr("other", "")
     with pytest.raises(LoadError, match=r"model\.skops cannot be loaded"):
         skops.read_skops(Loading(tmp_path / "model.skops"))
+
+
+def test_what_a_library_tells_of_its_own_stack_is_left_out(tmp_path: Path) -> None:
+    def read() -> None:
+        raise ValueError("Invalid file.\nStack trace:\n  [bt] (0) lib.so(+0x1)")
+
+    with pytest.raises(LoadError) as caught:
+        guarded(read, tmp_path / "model.ubj")
+    assert caught.value.message == "model.ubj cannot be loaded: ValueError: Invalid file."
 
 
 def test_what_is_imported_is_not_looked_through_for_garbage(tmp_path: Path) -> None:
