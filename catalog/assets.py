@@ -192,8 +192,10 @@ class Assets:
             raise AssetNotFoundError(
                 f"{self.kind} {name} has no {what}.", hint=f"the newest versions are {', '.join(versions)}"
             )
-        close = difflib.get_close_matches(name, self.names(), n=3, cutoff=0.5)
-        hint = f"did you mean {' or '.join(close)}?" if close else f"`pf {self.kind} list` shows all"
+        known = self.names()
+        close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+        some = ", ".join(known[:5]) + (", ..." if len(known) > 5 else "")
+        hint = f"did you mean {' or '.join(close)}?" if close else f"there is {some or 'none yet'}"
         raise AssetNotFoundError(f"There is no {self.kind} called {name}.", hint=hint)
 
 

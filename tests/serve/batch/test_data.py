@@ -54,6 +54,12 @@ def test_names_of_what_was_uploaded(uploaded: Assets, text: str) -> None:
     assert Input.from_json(found.to_json()) == found
 
 
+def test_data_that_is_not_there_names_what_is(uploaded: Assets) -> None:
+    with pytest.raises(AssetNotFoundError, match="no data called elsewhere") as caught:
+        find_data("azureml:elsewhere:1", uploaded.workspace)
+    assert caught.value.hint == "there is heart"
+
+
 def test_a_job_holds_its_data_until_it_ends(uploaded: Assets, deploy: Deploy) -> None:
     deployment, workspace = deploy(), uploaded.workspace
     given = resolve_input("azureml:heart:1", workspace=workspace)
