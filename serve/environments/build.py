@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -31,6 +32,7 @@ FOLDER = "environments"
 READY = "ready.json"
 BEHIND = "behind.pth"  # site reads it: its lines come after the venv's own packages
 WAIT = 3600.0  # seconds that another process may take to make the same one
+HERE = f"Python {sys.version_info[0]}.{sys.version_info[1]}"
 LAST = 12  # lines of pip's words in an error
 Say = Callable[[str], None]
 
@@ -138,7 +140,18 @@ def _run(words: Sequence[str], log: IO[str]) -> None:
     log.flush()
     if done.returncode:
         last = "\n".join([line for line in done.stdout.splitlines() if line.strip()][-LAST:])
+        source = _not_compiled(done.stdout)
+        why = f"{source} has no wheel for {HERE} and cannot be compiled, name a version that has; " if source else ""
         raise EnvironmentFailedError(
             f"The environment could not be made, pip ended with {done.returncode}:\n{last}",
-            hint=f"all that it said is in {log.name}",
+            hint=f"{why}all that it said is in {log.name}",
         )
+
+
+def _not_compiled(said: str) -> str:
+    """The package of which pip found the source alone, and could make nothing of it; empty: that was not it."""
+    if wheel := re.search(r"Failed building wheel for (\S+)", said):
+        return wheel[1]
+    before, broken, _ = said.partition("finished with status 'error'")
+    found = re.findall(r"^(?:Collecting|Processing) (\S+)", before, re.MULTILINE)
+    return str(found[-1]) if broken and found else ""

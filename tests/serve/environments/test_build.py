@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from serve.endpoints.spec import SCRIPT, EnvironmentSpec, Spec
-from serve.environments.build import EnvironmentFailedError, Environments
+from serve.environments.build import EnvironmentFailedError, Environments, _not_compiled
 from tests.serve.scorers.workers import worker
 
 
@@ -64,6 +64,19 @@ def test_what_pip_refuses_is_told_and_leaves_nothing(tmp_path):
     assert Path(str(raised.value.hint).rpartition(" ")[2]).read_text()
     assert environments.there(spec) is None
     assert not [folder for folder in (tmp_path / "home" / "environments").iterdir() if folder.is_dir()]
+
+
+def test_a_package_that_cannot_be_compiled_is_named(tmp_path):
+    source = tmp_path / "old"
+    source.mkdir()
+    lines = ["[build-system]", "requires = []", 'build-backend = "old"', 'backend-path = ["."]']
+    (source / "pyproject.toml").write_text("\n".join(lines))
+    (source / "old.py").write_text("raise SystemExit('no compiler')")
+    with pytest.raises(EnvironmentFailedError) as raised:
+        Environments(tmp_path / "home").make(EnvironmentSpec(requirements=(str(source),)), print)
+    assert str(raised.value.hint).startswith(f"{source} has no wheel for Python 3.")
+    said = "Collecting a==1\n  Downloading a\nERROR: Failed building wheel for a\n"
+    assert _not_compiled(said) == "a"
 
 
 def test_an_environment_that_was_killed_half_way_is_made_anew(wheel, tmp_path):
