@@ -27,6 +27,7 @@ from serve.cli.endpoint_arguments import (
     is_sure,
     tell_all,
 )
+from serve.cli.endpoint_live import base_url
 from serve.cli.given import flags, loaded, overridden, places
 
 _COLUMNS = ("name", "default", "deployments", "description", "created")
@@ -97,6 +98,7 @@ def record(store: BatchStore, endpoint: BatchEndpoint) -> dict[str, Any]:
         **endpoint_document(endpoint),
         "location": "local",
         "provisioning_state": "Succeeded",
+        "scoring_uri": f"{base_url(store.workspace)}/api/v1/batch-endpoints/{endpoint.name}/jobs",
         "deployments": [one.name for one in store.deployments(endpoint.name)],
         "revision": endpoint.revision,
         "created": endpoint.created,

@@ -126,7 +126,8 @@ class Child:
         except OSError as error:
             self.fault = f"could not be started: {error.strerror}"
         except PromptflowException as error:
-            self.fault = f"could not be started: {str(error).rstrip('.')}"
+            hint = f" ({error.hint})" if error.hint else ""
+            self.fault = f"could not be started: {error.message.rstrip('.')}{hint}"
         except Exception as error:
             logger.exception("instance %d could not be started", self.slot)
             self.fault = f"could not be started: {type(error).__name__}: {error}"

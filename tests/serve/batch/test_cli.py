@@ -138,6 +138,8 @@ def test_changing_and_deleting(deployed: Pf) -> None:
     assert pf("batch-endpoint", "update", "-n", "sums", "--set", "defaults.deployment_name=other")[0] == 0
     shown = json.loads(pf("batch-endpoint", "show", "-n", "sums")[1])
     assert (shown["defaults"], shown["description"]) == ({"deployment_name": "other"}, "Sums")
+    assert shown["scoring_uri"].startswith("http://127.0.0.1:")
+    assert shown["scoring_uri"].endswith("/api/v1/batch-endpoints/sums/jobs")
     assert pf("batch-endpoint", "update", "-n", "sums", "--defaults", "deployment_name=driver")[0] == 0
     words = ("-n", "other", "-e", "sums", "--set", "settings.mini_batch_size=5")
     assert pf("batch-deployment", "update", *words)[0] == 0

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from promptflow.workspace import pids
-from serve.endpoints.spec import Probe
+from serve.endpoints.spec import EnvironmentSpec, Probe
 from serve.supervisor.places import log_folder, tail
 from tests.serve.supervisor.world import says, world
 
@@ -288,6 +288,17 @@ def test_instances_that_fail_together_are_one_failure(tmp_path: Path) -> None:
 
             await it.until(all_have_failed, "all have failed")
             assert (4, 1) in found
+
+    asyncio.run(play())
+
+
+def test_what_would_help_an_instance_to_be_started_is_told(tmp_path: Path) -> None:
+    async def play() -> None:
+        async with world(tmp_path) as it:
+            await it.endpoint()
+            await it.deploy("blue", says("blue"), wait=False, environment=EnvironmentSpec(curated="my-env"))
+            await it.until(lambda: it.status("blue")["failures"], "it has failed")
+            assert "'my-env' is not known here (give a conda_file, or a name" in it.status("blue")["message"]
 
     asyncio.run(play())
 
