@@ -30,6 +30,7 @@ NAME = "server"
 HOST = "127.0.0.1"
 DEFAULT_PORT = 23333
 START_SECONDS = 30.0
+GRPC_SECONDS = 1.0  # that a killed process's last thread may keep its port
 MIB = 2**20
 
 
@@ -92,10 +93,12 @@ def _grpc_of_killed(home: Path) -> int | None:
     """Where a server that was killed answered by gRPC, for its clients will come back there; None if it did not, or if
     the port is taken."""
     killed = left(home)
-    with contextlib.suppress(UserErrorException):
-        if killed is not None and killed.grpc:
+    deadline = time.monotonic() + GRPC_SECONDS
+    while killed is not None and killed.grpc and time.monotonic() < deadline:
+        with contextlib.suppress(UserErrorException):
             listen(HOST, killed.grpc).close()
             return killed.grpc
+        time.sleep(0.05)
     return None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -48,6 +49,13 @@ def call(beacon: Beacon, path: str, key: str = "", data: bytes | None = None) ->
     except urllib.error.HTTPError as error:
         with error:
             return error.code, json.load(error)
+
+
+def listener_at(port: int) -> socket.socket | None:
+    """None as long as somebody else has the port."""
+    with contextlib.suppress(OSError):
+        return socket.create_server(("127.0.0.1", port))
+    return None
 
 
 def until(true: Callable[[], Any]) -> Any:
@@ -99,7 +107,7 @@ def test_a_server_that_was_killed_comes_back_with_its_grpc_one_that_was_stopped_
     assert (second.port, second.grpc) == (first.port, first.grpc)
     os.kill(second.pid, signal.SIGKILL)
     until(lambda: not pids.is_running(second.pid, second.identity))
-    with socket.create_server(("127.0.0.1", first.grpc)):
+    with until(lambda: listener_at(first.grpc)):
         assert ensure_server(workspace, Output()).grpc == 0
     stop_server(workspace)
     assert ensure_server(workspace, Output()).grpc == 0
