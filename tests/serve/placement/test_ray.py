@@ -161,7 +161,7 @@ def test_the_memory_limit_holds_on_a_node(cluster: Cluster, tmp_path: Path) -> N
             await it.endpoint()
             await it.deploy("blue", script, wait=False, memory_limit=300_000_000, **ON_RAY)
             await it.until(lambda: it.status("blue")["state"] == "Failed", "it has failed")
-            assert "more than its limit of 300000000 bytes" in "\n".join(it.status("blue")["log"])
+            assert "more than its limit of 300 MB" in "\n".join(it.status("blue")["log"])
 
     asyncio.run(play())
 
