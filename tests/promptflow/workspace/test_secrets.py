@@ -44,7 +44,9 @@ def test_the_key_is_neither_made_nor_changed_by_reading(home: Path) -> None:
     assert not (home / "secret.key").exists()
 
 
-@pytest.mark.parametrize("key", ["a passphrase", Fernet.generate_key().decode(), "  padded  ", "é"])
+@pytest.mark.parametrize(
+    "key", ["a passphrase", Fernet.generate_key().decode(), "  padded  ", "é"], ids=["words", "key", "padded", "accent"]
+)
 def test_a_key_in_the_environment_opens_what_it_closed(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str
 ) -> None:
