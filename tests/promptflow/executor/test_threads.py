@@ -12,10 +12,6 @@ import pytest
 from promptflow.executor.threads import DaemonPool
 
 
-def names() -> set[int | None]:
-    return {thread.ident for thread in threading.enumerate() if thread.name == "promptflow-tool"}
-
-
 def test_calls_that_wait_for_each_other_all_run() -> None:
     pool, together = DaemonPool(), threading.Barrier(50, timeout=30)
     futures = [pool.submit(together.wait) for _ in range(50)]
