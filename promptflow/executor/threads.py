@@ -84,6 +84,8 @@ def _run(
         future.set_result(context.run(function, *args))
     except BaseException as error:  # SystemExit in a tool ends the tool, not the thread
         future.set_exception(error)
+    # An error knows this frame, and the future the error: what the call held would live until garbage is looked for.
+    del future, context, function, args
 
 
 def start_daemon(name: str, target: Callable[[], None]) -> threading.Thread:
