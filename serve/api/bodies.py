@@ -50,15 +50,11 @@ class Defaults(Body):
     deployment_name: str = Field(default="", max_length=64)
 
 
-class BatchEndpointBody(Body):
+class BatchEndpointBody(EndpointBody):
     """A batch endpoint as it is to be. ``revision`` of the one that was read; 0 for a new one."""
 
-    defaults: Defaults = Defaults()
     auth_mode: Literal["key", "aml_token", "aad_token"] = "aad_token"
-    description: Text = ""
-    tags: dict[str, Text] = {}
-    properties: dict[str, Text] = {}
-    revision: int = Field(0, ge=0, le=2**31)
+    defaults: Defaults = Defaults()
 
 
 class JobBody(BaseModel):
